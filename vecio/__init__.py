@@ -1,0 +1,29 @@
+"""Word vectors from any file, mapped where they lie; a vector for any word, known or unknown."""
+
+from .embeddings import Embeddings
+from .errors import (
+    FormatError,
+    TrainingError,
+    TruncatedError,
+    UnknownFormatError,
+    UnsupportedError,
+    VecioError,
+    WordError,
+)
+from .formats import detect, formats, open
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Embeddings",
+    "FormatError",
+    "TrainingError",
+    "TruncatedError",
+    "UnknownFormatError",
+    "UnsupportedError",
+    "VecioError",
+    "WordError",
+    "detect",
+    "formats",
+    "open",
+]

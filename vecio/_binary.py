@@ -1,0 +1,250 @@
+"""Read-only mapped files, checked reads and atomic writes: the only place of `vecio` that touches the file system.
+
+No byte is trusted. A file is opened without ever waiting (no FIFO, device or socket gets through), its length is taken
+once, and every array and number is compared with that length before it is looked at. This file knows no format.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import stat
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import FormatError, TruncatedError, VecioError
+
+#: Bytes at each end of a file that make up its identity, with its length (see `MappedFile.identity`).
+IDENTITY_BYTES = 1 << 16
+
+
+class MappedFile:
+    """A regular file, opened read-only and mapped whole.
+
+    The map follows the file that was opened: a file replaced by rename, or removed, stays readable. Cutting or
+    rewriting the file in place is noticed by `check`, which every public look-up calls before it touches the map.
+    """
+
+    __slots__ = ("_fd", "_mtime", "closed", "map", "path", "size")
+
+    def __init__(self, path: str, fd: int, size: int, mtime: int) -> None:
+        self.path = path
+        self.size = size
+        self.closed = False
+        self._fd = fd
+        self._mtime = mtime
+        self.map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> MappedFile:
+        """Open and map `path`.
+
+        Raises FormatError for an empty or growing pseudo-file and for anything that is not a regular file (it never
+        waits on one), and OSError as the system gives it.
+        """
+        name = os.fsdecode(os.fspath(path))
+        if "\0" in name:
+            raise FormatError(repr(name), "a file name cannot hold a NUL byte")
+        fd = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise FormatError(name, "not a regular file", expected="a file", found=_kind(status.st_mode))
+            if status.st_size == 0:
+                raise TruncatedError(name, "the file is empty", offset=0, expected="at least 8 bytes", found="0 bytes")
+            return cls(name, fd, status.st_size, status.st_mtime_ns)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def check(self) -> None:
+        """Raise if the file was closed, cut or rewritten since it was opened. Costs about a microsecond.
+
+        This is what stands between a look-up and a SIGBUS: pages past a new end of the file must not be touched.
+        """
+        if self.closed:
+            raise VecioError(f"{self.path}: used after close()")
+        status = os.fstat(self._fd)
+        if status.st_size < self.size:
+            raise FormatError(
+                self.path,
+                "the file was cut while it was open",
+                expected=f"{self.size} bytes",
+                found=f"{status.st_size} bytes",
+            )
+        if status.st_mtime_ns != self._mtime and status.st_size == self.size:
+            raise FormatError(self.path, "the file was rewritten in place while it was open")
+
+    def bytes(self, start: int, stop: int) -> bytes:
+        """Return a copy of the bytes from `start` to `stop`."""
+        return self.map[start:stop]
+
+    def array(
+        self, dtype: npt.DTypeLike, shape: int | tuple[int, ...], offset: int, what: str
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+        """Return a read-only view of the mapped bytes; it may be unaligned.
+
+        Raises FormatError or TruncatedError when it does not lie inside the file; `what` names it there.
+        """
+        kind = np.dtype(dtype)
+        dims = tuple(int(n) for n in shape) if isinstance(shape, tuple) else (int(shape),)
+        count = 1
+        for n in dims:
+            if n < 0:
+                raise FormatError(self.path, f"the shape of {what} is negative", offset=offset, found=dims)
+            count *= n
+        need = count * kind.itemsize
+        if offset < 0 or need > self.size - offset:
+            raise TruncatedError(
+                self.path,
+                f"{what} does not fit",
+                offset=max(offset, 0),
+                expected=f"{need} bytes",
+                found=f"{max(self.size - offset, 0)} bytes",
+            )
+        return np.ndarray(dims, kind, buffer=self.map, offset=offset if count else 0)
+
+    def advise(self, advice: str, start: int = 0, length: int | None = None) -> None:
+        """Give the kernel a hint (`"RANDOM"`, `"WILLNEED"`, `"POPULATE_READ"`, `"DONTNEED"`) on part of the map.
+
+        A hint that the system does not know, or refuses, is no error.
+        """
+        number = {"POPULATE_READ": 22}.get(advice, getattr(mmap, f"MADV_{advice}", None))
+        if number is None:
+            return
+        begin = start - start % mmap.PAGESIZE
+        end = self.size if length is None else min(start + length, self.size)
+        if end > begin:
+            with contextlib.suppress(OSError, ValueError):
+                self.map.madvise(number, begin, end - begin)
+
+    def identity(self) -> str:
+        """Return a short text that tells this file's content from another's: its length and a CRC of both ends."""
+        self.check()
+        crc = zlib.crc32(self.map[: min(IDENTITY_BYTES, self.size)])
+        crc = zlib.crc32(self.map[max(0, self.size - IDENTITY_BYTES) : self.size], crc)
+        return f"{self.size}-{crc:08x}"
+
+    def close(self) -> None:
+        """Give back the descriptor; the map goes when no array points into it any more."""
+        if not self.closed:
+            self.closed = True
+            os.close(self._fd)
+            with contextlib.suppress(BufferError):
+                self.map.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "closed", True):
+            self.closed = True
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISBLK, "a block device"),
+    )
+    return next((name for test, name in kinds if test(mode)), "something else")
+
+
+class Cursor:
+    """Reads little-endian numbers one after the other; every short read names what it was reading."""
+
+    __slots__ = ("file", "offset")
+
+    def __init__(self, file: MappedFile, offset: int = 0) -> None:
+        self.file = file
+        self.offset = offset
+
+    def skip(self, count: int, name: str) -> int:
+        """Step over `count` bytes that must be there; return where they begin."""
+        begin = self.offset
+        if count < 0 or count > self.file.size - begin:
+            raise TruncatedError(
+                self.file.path,
+                f"the file ends inside {name}",
+                offset=min(begin, self.file.size),
+                expected=f"{count} bytes",
+                found=f"{max(self.file.size - begin, 0)} bytes",
+            )
+        self.offset = begin + count
+        return begin
+
+    def _number(self, form: str, size: int, name: str) -> int:
+        begin = self.skip(size, name)
+        return int(struct.unpack_from(form, self.file.map, begin)[0])
+
+    def u8(self, name: str) -> int:
+        """Read an unsigned byte."""
+        return self._number("<B", 1, name)
+
+    def i32(self, name: str) -> int:
+        """Read a signed 32-bit integer."""
+        return self._number("<i", 4, name)
+
+    def i64(self, name: str) -> int:
+        """Read a signed 64-bit integer."""
+        return self._number("<q", 8, name)
+
+    def f64(self, name: str) -> float:
+        """Read a double."""
+        begin = self.skip(8, name)
+        return float(struct.unpack_from("<d", self.file.map, begin)[0])
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Write a file so that `path` holds the old file or the whole new one, whatever happens.
+
+    Yields a binary file beside the target; when the block ends well it is flushed to the disk, renamed, and the folder
+    flushed. On any exception the temporary file is removed and the target untouched.
+    """
+    target = os.path.realpath(os.fsdecode(os.fspath(path)))
+    folder = os.path.dirname(target) or "."
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+    fd, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)[:100]}.", suffix=".tmp", dir=folder)
+    try:
+        with os.fdopen(fd, "w+b", buffering=1 << 20) as stream:
+            os.chmod(temporary, _mode(target))
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def _mode(target: str) -> int:
+    """Return the permissions of the file that will be replaced, or those a new file would get."""
+    try:
+        return stat.S_IMODE(os.stat(target).st_mode)
+    except OSError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _sync_folder(folder: str) -> None:
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,649 @@
+"""The command `vecio`: opens, asks and converts files of word vectors. Every command prints what the library returns.
+
+Results go to standard output, as lines or as JSON (`--json`); progress and warnings go to standard error. Errors are
+one line. Exit codes: 0 done (also when the reader of the output left early), 1 the request failed, 2 the command line
+is wrong, 130 stopped by Ctrl-C. Other packages add commands through the entry-point group `vecio.commands`: an entry
+names a function with typer's annotations, or a `typer.Typer`; its module is imported only when the command is run.
+
+numpy and the library are imported by the commands, not here: `vecio --help` must not wait for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
+
+import typer
+
+from ._cli_run import Commands, new_app, run, warn
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ._progress import Progress
+    from .embeddings import Embeddings
+    from .explain import Explanation
+
+#: Queries of `nn -` that are searched for together: one pass over the matrix serves them all.
+NEIGHBOUR_BLOCK = 256
+
+#: Words of either end of the vocabulary that `info` shows.
+SHOWN_WORDS = 5
+
+
+class Missing(str, enum.Enum):
+    """What `get` does with a word that cannot be embedded."""
+
+    fail = "raise"
+    zero = "zero"
+    nan = "nan"
+    skip = "skip"
+
+
+class VectorFormat(str, enum.Enum):
+    """How `get` writes vectors."""
+
+    text = "text"
+    npy = "npy"
+    jsonl = "jsonl"
+
+
+class DType(str, enum.Enum):
+    """How `convert` stores numbers."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+
+
+app = new_app(
+    cls=Commands,
+    name="vecio",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (without the program's name; None takes the process's own); return the exit code."""
+    return run(app, list(sys.argv[1:] if argv is None else argv) or ["--help"])
+
+
+def _wrong(sentence: str, parameter: str) -> NoReturn:
+    raise typer.BadParameter(sentence, param_hint=parameter)
+
+
+def _text(value: str) -> str:
+    """Return an argument as it stands: unlike typer's own strings, it need not be valid UTF-8."""
+    return value
+
+
+Model = Annotated[
+    str, typer.Argument(parser=_text, metavar="MODEL", help="A file of word vectors, of any known format.")
+]
+Words = Annotated[
+    list[str],
+    typer.Argument(
+        parser=_text, metavar="WORD", help="Words; or - to read them from standard input, one a line."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+ShowProgress = Annotated[
+    bool | None,
+    typer.Option(
+        "--progress/--no-progress",
+        help="Show progress on standard error, or do not. By default: on a terminal.",
+    ),
+]
+Labels = Annotated[int, typer.Option("-k", min=-1, help="How many labels at most; -1 for all.")]
+Threshold = Annotated[float, typer.Option(help="Leave out labels that are less probable than this.")]
+Neighbours = Annotated[int, typer.Option("-k", "--topn", min=1, help="How many neighbours.")]
+
+
+@app.callback(invoke_without_command=True)
+def _vecio(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Open any file of word vectors in place, embed any word, find neighbours, convert."""
+    if version:
+        from . import __version__
+
+        print(f"vecio {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def info(model: Model, as_json: Json = False) -> None:
+    """Tell what a file is and what it can do.
+
+    Prints the format, the sizes, the settings it was trained with, whether it can embed unknown words and predict
+    labels, and how long it took to open.
+    """
+    began = time.perf_counter()
+    with _opened(model) as e:
+        seconds = time.perf_counter() - began
+        facts = _facts(e, model, seconds)
+    if as_json:
+        _print_json(facts)
+    else:
+        _print(_table(facts))
+
+
+@app.command()
+def get(
+    model: Model,
+    words: Words,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            parser=_text,
+            metavar="FILE",
+            help="Write to FILE, atomically, not to standard output.",
+        ),
+    ] = None,
+    form: Annotated[
+        VectorFormat | None,
+        typer.Option(
+            "--format",
+            help="text: word v1 v2 ...; npy: a numpy array, without the words; jsonl: JSON lines. "
+            "By default what the name of FILE says, else text.",
+            show_default=False,
+        ),
+    ] = None,
+    missing: Annotated[
+        Missing,
+        typer.Option(
+            help="A word that cannot be embedded stops the command, gets zeros or nan, or is left out."
+        ),
+    ] = Missing.fail,
+    precision: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=9,
+            help="Significant digits. By default as many as the float32 needs.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    progress: ShowProgress = None,
+) -> None:
+    """Print the vectors of words, known or not.
+
+    A million words on standard input take the memory of a few thousand: they are embedded and written in blocks.
+    Words are bytes: text that is not valid UTF-8 comes out as it went in.
+
+    \b
+    vecio get model.bin house houses hausing
+    vecio get model.bin - < words.txt -o vectors.npy
+    """
+    from . import _cli_io as io
+
+    chosen = _vector_format(form, output, as_json)
+    if chosen is VectorFormat.npy and output is None and sys.stdout.isatty():
+        _wrong("will not write an array to a terminal; give a file", "--output")
+    dropped = 0
+    with (
+        _opened(model) as e,
+        _sink(output) as stream,
+        _counting(words, "words", output=output, progress=progress) as bar,
+    ):
+        writer: io.VectorWriter
+        if chosen is VectorFormat.npy:
+            writer = io.NpyWriter(stream, e.dim, patch=output is not None)
+        else:
+            writer = (io.JsonWriter if chosen is VectorFormat.jsonl else io.TextWriter)(stream, precision)
+        done = 0
+        for block in _arguments(words):
+            dropped += _write_vectors(e, writer, block, missing, done)
+            done += len(block)
+            bar(done)
+        writer.finish()
+    if dropped:
+        warn(f"{dropped} of {done} words cannot be embedded and were left out")
+
+
+def _vector_format(form: VectorFormat | None, output: str | None, as_json: bool) -> VectorFormat:
+    """Return the format asked for, or the one that the output's name says."""
+    if as_json:
+        if form not in (None, VectorFormat.jsonl):
+            _wrong("--json means --format jsonl", "--json")
+        return VectorFormat.jsonl
+    if form is not None:
+        return form
+    ending = os.path.splitext(output or "")[1].lower()
+    return {".npy": VectorFormat.npy, ".jsonl": VectorFormat.jsonl}.get(ending, VectorFormat.text)
+
+
+def _write_vectors(e: Embeddings, writer: Any, words: list[bytes], missing: Missing, before: int) -> int:
+    """Write the vectors of a block of words; return how many were left out.
+
+    Raises VecioError at the first word that cannot be embedded if `missing` says so; what stands before it is written.
+    """
+    from .errors import VecioError, WordError
+
+    vectors = e.embed(words, missing="zero" if missing is Missing.zero else "nan")
+    absent = [] if missing in (Missing.zero, Missing.nan) else _absent(e, words, vectors)
+    if not absent:
+        writer.write(words, vectors)
+    elif missing is Missing.skip:
+        left_out = set(absent)
+        kept = [i for i in range(len(words)) if i not in left_out]
+        writer.write([words[i] for i in kept], vectors[kept])
+    else:
+        first = absent[0]
+        writer.write(words[:first], vectors[:first])
+        try:
+            e.embed([words[first]])
+        except WordError as error:
+            raise VecioError(f"word {before + first + 1}: {error} (see --missing)") from None
+    return len(absent)
+
+
+def _absent(e: Embeddings, words: list[bytes], vectors: npt.NDArray[np.float32]) -> list[int]:
+    """Return which of the words cannot be embedded, given their vectors with nan for those."""
+    import numpy as np
+
+    odd = np.flatnonzero(np.isnan(vectors[:, 0])).tolist()
+    return [i for i in odd if not e.can_embed(words[i])]
+
+
+@app.command()
+def nn(
+    model: Model,
+    words: Words,
+    k: Neighbours = 10,
+    as_json: Json = False,
+    progress: ShowProgress = None,
+) -> None:
+    """Print the nearest neighbours of words, known or not.
+
+    One neighbour a line with its cosine, a tab between; the word itself stands before them if several were asked for.
+
+    \b
+    vecio nn model.bin house
+    vecio nn model.bin - -k 3 < words.txt
+    """
+    with _opened(model) as e, _counting(words, "words", progress=progress) as bar:
+        done = 0
+        for block in _arguments(words, NEIGHBOUR_BLOCK):
+            for word, found in zip(block, _neighbours(e, block, k), strict=True):
+                _print_neighbours(
+                    {"word": word},
+                    found,
+                    b"" if len(words) == 1 and words != ["-"] else word + b"\t",
+                    as_json,
+                )
+            done += len(block)
+            bar(done)
+
+
+@app.command()
+def analogy(
+    model: Model,
+    a: Annotated[str, typer.Argument(parser=_text, metavar="A", help="A is to ...")],
+    b: Annotated[str, typer.Argument(parser=_text, metavar="B", help="... B as ...")],
+    c: Annotated[str, typer.Argument(parser=_text, metavar="C", help="... C is to what?")],
+    k: Neighbours = 10,
+    as_json: Json = False,
+) -> None:
+    """Answer "A is to B as C is to ...?" with the words nearest to B - A + C.
+
+    This is the order of word2vec's tool and question files, and most_similar(positive=[B, C], negative=[A]) in
+    Python. fastText's `analogies` asks for the same three words as B A C.
+
+    \b
+    vecio analogy model.bin Germany Berlin France
+    """
+    with _opened(model) as e:
+        found = e.most_similar([b, c], [a], topn=k)
+    _print_neighbours({"a": a, "b": b, "c": c}, found, b"", as_json)
+
+
+def _neighbours(e: Embeddings, words: list[bytes], k: int) -> Iterator[list[tuple[str, float]]]:
+    """Yield the neighbours of each word, without the word itself; many words share one pass over the matrix."""
+    if len(words) == 1:
+        yield e.most_similar([words[0]], topn=k)
+        return
+    ids, scores = e.nearest(e.embed(words), k=min(k + 1, len(e)))
+    for own, row, cosines in zip(e.index(words).tolist(), ids.tolist(), scores.tolist(), strict=True):
+        others = [(i, cosine) for i, cosine in zip(row, cosines, strict=True) if i not in (own, -1)]
+        yield [(e.words[i], cosine) for i, cosine in others[:k]]
+
+
+def _print_neighbours(
+    query: dict[str, Any], found: list[tuple[str, float]], before: bytes, as_json: bool
+) -> None:
+    from ._cli_io import stdout
+
+    if as_json:
+        _print_json({**query, "neighbours": [{"word": word, "score": score} for word, score in found]})
+        return
+    stdout().write(b"".join(b"%b%b\t%.6f\n" % (before, _bytes(word), score) for word, score in found))
+
+
+@app.command()
+def predict(
+    model: Model,
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            parser=_text, metavar="TEXT", help="Texts; or - to read them from standard input, one a line."
+        ),
+    ],
+    k: Labels = 1,
+    threshold: Threshold = 0.0,
+    as_json: Json = False,
+    progress: ShowProgress = None,
+) -> None:
+    """Print the most probable labels of texts, by a supervised model.
+
+    One line a text: label, probability, label, probability, ..., as `fasttext predict-prob` prints them.
+
+    \b
+    vecio predict lid.176.ftz "ein kleines Haus" "a little house" -k 2
+    vecio predict lid.176.ftz - < texts.txt
+    """
+    _need_labels(k)
+    if any("\n" in text for text in texts):
+        _wrong("a text is one line; this one has several", "TEXT")
+    from ._cli_io import json_line, stdout
+
+    with _opened(model) as e, _counting(texts, "texts", progress=progress) as bar:
+        done, out = 0, stdout()
+        for block in _arguments(texts):
+            answers = e.predict(block, k, threshold)
+            if as_json:
+                lines = [json_line({"labels": names, "probabilities": values}) for names, values in answers]
+            else:
+                lines = [_prediction(names, values) for names, values in answers]
+            out.write(b"".join(lines))
+            out.flush()
+            done += len(block)
+            bar(done)
+
+
+def _prediction(labels: Sequence[str], probabilities: npt.NDArray[np.float32]) -> bytes:
+    pairs = zip(labels, probabilities.tolist(), strict=True)
+    return b" ".join([b"%b %.6g" % (_bytes(label), value) for label, value in pairs]) + b"\n"
+
+
+@app.command()
+def test(
+    model: Model,
+    file: Annotated[
+        str, typer.Argument(parser=_text, metavar="FILE", help="Labelled lines; or - for standard input.")
+    ],
+    k: Labels = 1,
+    threshold: Threshold = 0.0,
+    labels: Annotated[bool, typer.Option("--labels", help="Print the figures of each label, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure precision and recall of a supervised model.
+
+    The labelled lines look like those that trained it: labels and words, with white space between. The figures are
+    those of `fasttext test` (and, for each label, of `fasttext test-label`).
+    """
+    _need_labels(k)
+    from ._cli_io import stdin
+
+    with _opened(model) as e, contextlib.ExitStack() as stack:
+        result = e.test(stdin() if file == "-" else stack.enter_context(open(file, "rb")), k, threshold)
+    reports = {
+        name: {**vars(report), "precision": report.precision, "recall": report.recall, "f1": report.f1}
+        for name, report in result.labels.items()
+    }
+    if as_json:
+        _print_json(
+            {
+                "examples": result.examples,
+                "k": k,
+                "precision": result.precision,
+                "recall": result.recall,
+                "labels": reports,
+            }
+        )
+        return
+    if labels:
+        for name, r in result.labels.items():
+            _print(f"{name}\tP {r.precision:.3g}\tR {r.recall:.3g}\tF1 {r.f1:.3g}\tN {r.gold}\n")
+    _print(f"N\t{result.examples}\nP@{k}\t{result.precision:.3g}\nR@{k}\t{result.recall:.3g}\n")
+
+
+def _need_labels(k: int) -> None:
+    if k == 0:
+        _wrong("0 labels were asked for", "-k")
+
+
+@app.command()
+def explain(
+    model: Model,
+    words: Words,
+    as_json: Json = False,
+) -> None:
+    """Show how the vector of a word is made.
+
+    One line for each row of the file that is part of it: the n-gram, the row's number (- where pruning dropped it), and
+    whether any word that the model was trained on has this n-gram. Coverage is the share of n-grams that training saw:
+    a guess made of none of them is noise.
+    """
+    with _opened(model) as e:
+        for block in _arguments(words):
+            for word in block:
+                found = e.explain(word)
+                if as_json:
+                    _print_json(found.to_dict())
+                else:
+                    _print(_explanation(found))
+
+
+def _explanation(found: Explanation) -> str:
+    """Return an explanation as a sentence and a table."""
+    state = "in the vocabulary" if found.known else "not in the vocabulary"
+    if not found.embeddable:
+        return f"{found.word}: {state}, and nothing in this file makes up its vector\n"
+    table = [("part", "row", "trained")]
+    table += [(p.text, str(p.row) if p.row >= 0 else "-", "yes" if p.trained else "no") for p in found.pieces]
+    wide, narrow = (max(len(row[column]) for row in table) for column in (0, 1))
+    rows = [f"  {part:<{wide}}  {row:>{narrow}}  {trained}\n" for part, row, trained in table]
+    return f"{found.word}: {state}, coverage {found.coverage:.2f}\n{''.join(rows)}"
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(parser=_text, metavar="SRC", help="A file of any known format.")],
+    target: Annotated[
+        str,
+        typer.Argument(parser=_text, metavar="DST", help="The file to write; its ending says the format."),
+    ],
+    dtype: Annotated[
+        DType | None,
+        typer.Option(help="Numbers of the new file. By default those of SRC.", show_default=False),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of the new file, if its ending does not say it.",
+            show_default=False,
+        ),
+    ] = None,
+    raw_rows: Annotated[
+        bool,
+        typer.Option(
+            "--raw-rows", help="Keep the words' own rows too, so that the original can be written again."
+        ),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace DST if it is there.")] = False,
+    as_json: Json = False,
+    progress: ShowProgress = None,
+) -> None:
+    """Convert a file to another format, or to smaller numbers.
+
+    Works in blocks, whatever the size of the file, and reports what was lost. DST appears when it is complete, or not
+    at all.
+
+    \b
+    vecio convert cc.en.300.bin cc.en.300.safetensors --dtype float16
+    """
+    if not force and os.path.lexists(target):
+        from .errors import VecioError
+
+        raise VecioError(f"{target}: is there already (--force replaces it)")
+    from . import convert as convert_file
+    from ._progress import Progress
+
+    with Progress("converting", "rows", shown=progress) as bar:
+        report = convert_file(
+            source, target, format=form, dtype=dtype and dtype.value, raw_rows=raw_rows, progress=bar
+        )
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        _print(f"{report}\n")
+
+
+@app.command()
+def verify(model: Model, as_json: Json = False, progress: ShowProgress = None) -> int:
+    """Check a whole file: sizes, digests, numbers, words.
+
+    Opening a file checks its structure; this reads every byte of it. Prints what it finds, and ends with exit code 1 if
+    any of it is an error.
+    """
+    from . import verify as verify_file
+    from ._progress import Progress
+
+    with Progress("verifying", "B", shown=progress) as bar:
+        report = verify_file(model, progress=bar)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        lines = [f"{finding.level}: {finding.message}\n" for finding in report.findings]
+        _print("".join(lines) or f"{model}: nothing found\n")
+    return 0 if report.ok else 1
+
+
+# -- what the commands share ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _opened(model: str) -> Iterator[Embeddings]:
+    from . import open as open_file
+
+    with open_file(model) as e:
+        yield e
+
+
+def _arguments(items: list[str], most: int = 1 << 14) -> Iterator[list[bytes]]:
+    """Yield the items of the command line as bytes, or the lines of standard input, in lists of at most `most`."""
+    from ._cli_io import lines, stdin
+
+    blocks = lines(stdin()) if items == ["-"] else iter([[os.fsencode(item) for item in items]])
+    for block in blocks:
+        for start in range(0, len(block), most):
+            yield block[start : start + most]
+
+
+@contextlib.contextmanager
+def _counting(
+    items: list[str], unit: str, *, output: str | None = None, progress: bool | None = None
+) -> Iterator[Progress]:
+    """Count what standard input brings on a progress line, unless the results themselves go to the terminal."""
+    from ._progress import Progress
+
+    if progress is None and (items != ["-"] or (output is None and sys.stdout.isatty())):
+        progress = False
+    with Progress("done", unit, shown=progress) as bar:
+        yield bar
+
+
+@contextlib.contextmanager
+def _sink(output: str | None) -> Iterator[BinaryIO]:
+    """Open where vectors go: a file that appears when it is complete, or standard output."""
+    from ._binary import atomic_write
+    from ._cli_io import stdout
+
+    if output is None:
+        yield stdout()
+        return
+    with atomic_write(output) as stream:
+        yield stream
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _print(text: str) -> None:
+    from ._cli_io import stdout
+
+    stdout().write(_bytes(text))
+
+
+def _print_json(value: object) -> None:
+    from ._cli_io import json_line, stdout
+
+    stdout().write(json_line(value))
+
+
+def _facts(e: Embeddings, model: str, seconds: float) -> dict[str, Any]:
+    """Return what `info` tells, ready for JSON."""
+    subwords = e._subwords if e._subwords is not None and e._subwords.has_ngrams else None
+    return {
+        "path": model,
+        "bytes": os.stat(model).st_size,
+        "format": e.format,
+        "words": len(e),
+        "dim": e.dim,
+        "dtype": e.dtype,
+        "labels": len(e.labels),
+        "subwords": subwords
+        and {"kind": subwords.kind, "minn": subwords.minn, "maxn": subwords.maxn, "rows": subwords.bucket},
+        "can": {
+            "embed_unknown_words": subwords is not None,
+            "find_neighbours": len(e) > 0,
+            "predict_labels": e._classifier is not None,
+        },
+        "first_words": e.words[:SHOWN_WORDS],
+        "last_words": e.words[max(len(e) - SHOWN_WORDS, 0) :],
+        "open_seconds": round(seconds, 6),
+        "metadata": dict(e.metadata),
+    }
+
+
+def _table(facts: dict[str, Any]) -> str:
+    """Return the facts of `info` for a person."""
+    from ._progress import amount
+
+    subwords, can = facts["subwords"], facts["can"]
+    settings = [
+        f"{name}={value}" for name, value in facts["metadata"].items() if isinstance(value, (str, int, float))
+    ]
+    lines = {
+        "file": f"{facts['path']} ({amount(facts['bytes'], 'B')})",
+        "format": facts["format"],
+        "words": f"{facts['words']:,}: {' '.join(facts['first_words'])} ... {' '.join(facts['last_words'])}",
+        "labels": f"{facts['labels']:,}",
+        "vectors": f"{facts['dim']} dimensions, {facts['dtype']}",
+        "sub-words": "none"
+        if subwords is None
+        else f"{subwords['kind']}, {subwords['minn']} to {subwords['maxn']} characters, {subwords['rows']:,} rows",
+        "unknown words": "yes, from their sub-words" if can["embed_unknown_words"] else "no",
+        "neighbours": "yes" if can["find_neighbours"] else "no",
+        "predictions": f"yes, {facts['labels']:,} labels" if can["predict_labels"] else "no",
+        "settings": " ".join(settings),
+        "opened in": f"{facts['open_seconds'] * 1e3:.2f} ms",
+    }
+    return "".join(f"{name:<14} {value}\n" for name, value in lines.items() if value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

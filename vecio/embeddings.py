@@ -1,0 +1,688 @@
+"""The one object a user holds: a vocabulary, a matrix of words and, where the file has them, sub-words.
+
+It is immutable, safe to use from many threads and after a fork, and sent through pickle as path, identity and options.
+This file knows no format: readers (`formats/`) build an `Embeddings` from its parts. One word takes a path in plain
+Python; a batch is handed to the compiled kernels; both give the same numbers to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _effort, _threads
+from ._binary import MappedFile
+from .errors import UnsupportedError, VecioError, WordError
+from .matrix import Float32, Matrix
+from .sentences import add_up, sentence_vectors
+from .subwords import MOST_NGRAMS, NO_SUBWORDS, Subwords, word_rows
+from .vocabulary import Vocabulary, Words, decode, encode, pack
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
+    from .explain import Explanation
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Missing = Literal["raise", "zero", "nan"]
+Word = "str | bytes"
+
+#: Seconds that one word costs in plain Python: a row that is there, and a mean of sub-words.
+ROW_COST, MEAN_COST = 1.5e-6, 20e-6
+#: Words that one thread takes at a time.
+CHUNK = 4096
+#: How many of the missing words an error names.
+NAMED = 5
+
+
+@dataclass
+class Parts:
+    """What a reader hands over. Matrices have D columns each.
+
+    words: V rows; grams: B rows or None; accumulated: whether a known word's vector is its row (else it is the mean of
+    its row and its n-gram rows); norms: float32 (V,) of the word vectors, where the file has them; reopen and options:
+    how `pickle` opens the file again.
+    """
+
+    vocabulary: Vocabulary
+    words: Matrix
+    format: str
+    file: MappedFile | None = None
+    grams: Matrix | None = None
+    subwords: Subwords | None = None
+    accumulated: bool = True
+    norms: npt.NDArray[Any] | None = None
+    classifier: Classifier | None = None
+    #: output matrix (V or L rows) of the training objective, where the file has one, and raw word rows kept beside
+    #: accumulated ones: what is needed to write the original file again.
+    output: Matrix | None = None
+    raw_words: Matrix | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    reopen: Callable[..., Embeddings] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Embeddings:
+    """Vectors for words, known or unknown, from a file where it lies. Made by `vecio.open` or `from_arrays`.
+
+    Rows are numbered as fastText does: words are 0 .. V-1, row r of the n-gram matrix is V + r.
+    """
+
+    #: Set by `vecio.formats`, so that `save` finds a writer: this file knows no format.
+    _save: Callable[..., Any] | None = None
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._file = parts.file
+        self._vocabulary = parts.vocabulary
+        self._words = parts.words
+        self._grams = parts.grams
+        self._subwords = parts.subwords
+        self._accumulated = parts.accumulated
+        self._norms = parts.norms
+        self._classifier = parts.classifier
+        self._size = len(parts.vocabulary)
+        self._limit = len(parts.words) + (0 if parts.grams is None else len(parts.grams))
+        self._cache: dict[str, Any] = {}
+
+    @classmethod
+    def from_arrays(
+        cls,
+        words: Iterable[str | bytes],
+        vectors: npt.ArrayLike,
+        *,
+        counts: Sequence[int] | npt.NDArray[Any] | None = None,
+        grams: npt.ArrayLike | None = None,
+        minn: int = 0,
+        maxn: int = 0,
+        accumulated: bool = True,
+        metadata: dict[str, Any] | None = None,
+    ) -> Embeddings:
+        """Make embeddings from words and their vectors (V, D), kept as float32 without a copy where they are.
+
+        grams: (B, D) rows for n-grams of `minn` to `maxn` characters, chosen by `fnv1a(ngram) % B` as in fastText.
+        accumulated: True when `vectors` are the finished vectors of the words; False when they are the words' own
+            rows, to be averaged with those of their n-grams as in a fastText `.bin`.
+        Raises ValueError where shapes disagree or a word occurs twice.
+        """
+        matrix = _float_rows(vectors, "vectors")
+        vocabulary = Vocabulary.from_words(words, counts)
+        if len(vocabulary) != len(matrix):
+            raise ValueError(f"{len(vocabulary)} words, but {len(matrix)} vectors")
+        _refuse_duplicates(vocabulary)
+        rows, subwords = None, None
+        if grams is not None:
+            rows = _float_rows(grams, "grams")
+            if rows.shape[1] != matrix.shape[1]:
+                raise ValueError(f"grams have {rows.shape[1]} columns, vectors {matrix.shape[1]}")
+            if not 0 < len(rows) < 1 << 31 or maxn < 1:
+                raise ValueError(f"n-grams need rows and maxn >= 1; there are {len(rows)} rows and maxn is {maxn}")
+            subwords = Subwords(minn, maxn, len(rows))
+        return cls(
+            Parts(
+                vocabulary,
+                Float32(matrix),
+                "arrays",
+                grams=None if rows is None else Float32(rows),
+                subwords=subwords,
+                accumulated=accumulated or rows is None,
+                metadata=dict(metadata or {}),
+            )
+        )
+
+    # -- what it is ----------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._words.shape[1]
+
+    @property
+    def dtype(self) -> str:
+        """How the rows are stored: "float32", "float16", "int8" or "pq". What comes out is always float32."""
+        return self._words.dtype
+
+    @property
+    def format(self) -> str:
+        """Name of the file's format."""
+        return self._parts.format
+
+    @property
+    def metadata(self) -> MappingProxyType[str, Any]:
+        """What the file says about itself: training settings under fastText's names, provenance; read-only."""
+        return MappingProxyType(self._parts.metadata)
+
+    @property
+    def path(self) -> str | None:
+        """The file, or None for embeddings made from arrays."""
+        return None if self._file is None else self._file.path
+
+    @property
+    def words(self) -> Words:
+        """The words in row order, decoded when asked for; without loss through surrogate escapes."""
+        self._check()
+        return Words(self._vocabulary, 0, self._size)
+
+    @property
+    def counts(self) -> Integers | None:
+        """How often training saw each word: int64 (V,), or None."""
+        self._check()
+        counts = self._vocabulary.counts
+        return None if counts is None else counts[: self._size]
+
+    @property
+    def labels(self) -> Words:
+        """The labels of a classifier (and label entries that a word model may have), in the file's order."""
+        self._check()
+        return Words(self._vocabulary, self._size, self._vocabulary.size)
+
+    def __repr__(self) -> str:
+        path = "" if self._file is None else f" of {self._file.path!r}"
+        return f"<vecio.Embeddings{path}: {self._size} words x {self.dim}, {self.dtype}, {self.format}>"
+
+    # -- membership ----------------------------------------------------------------------------------------------
+
+    def __contains__(self, word: object) -> bool:
+        return isinstance(word, (str, bytes)) and 0 <= self._entry(encode(word)) < self._size
+
+    @overload
+    def index(self, words: str | bytes) -> int: ...
+    @overload
+    def index(self, words: Iterable[str | bytes]) -> Integers: ...
+    def index(self, words: str | bytes | Iterable[str | bytes]) -> int | Integers:
+        """Return the row of a word, or of each word of a list (int64); -1 where it is not in the vocabulary."""
+        if isinstance(words, (str, bytes)):
+            entry = self._entry(encode(words))
+            return entry if entry < self._size else -1
+        batch = _as_list(words)
+        self._check()
+        if not _effort.kernels_due(len(batch) * ROW_COST):
+            found = np.array([self._vocabulary.find(encode(word)) for word in batch], np.int64)
+        else:
+            found = self._find_batch(batch)
+        found[found >= self._size] = -1
+        return found
+
+    def can_embed(self, word: str | bytes) -> bool:
+        """Say whether the word has a vector: it is in the vocabulary, or made of sub-words."""
+        key = encode(word)
+        entry = self._entry(key)
+        return 0 <= entry < self._size or bool(self._rows(key, entry))
+
+    # -- vectors -------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, word: str | bytes | Sequence[str | bytes]) -> Floats:
+        if not isinstance(word, (str, bytes)):
+            return self.embed(word)
+        key = encode(word)
+        vector = self._vector(key, self._entry(key))
+        if vector is None:
+            raise self._missing_error([word])
+        return vector
+
+    def embed(
+        self,
+        words: str | bytes | Iterable[str | bytes],
+        missing: Missing = "raise",
+        out: Floats | None = None,
+        *,
+        threads: int | None = None,
+    ) -> Floats:
+        """Return the vectors of the words, known or not: float32 (N, D), or (D,) for one word.
+
+        missing: what a word without any vector gets: "raise" a WordError, "zero" a row of zeros, "nan" a row of NaN.
+        out: a float32 array of the result's shape to write to. threads: how many to use (all processors).
+        """
+        if missing not in ("raise", "zero", "nan"):
+            raise ValueError(f"missing must be 'raise', 'zero' or 'nan', not {missing!r}")
+        if isinstance(words, (str, bytes)):
+            return self.embed([words], missing, None if out is None else out[None], threads=threads)[0]
+        batch = _as_list(words)
+        target = self._target(out, len(batch))
+        self._check()
+        made = self._fill(batch, target, threads)
+        self._check()
+        if not made.all():
+            self._settle_missing(batch, target, made, missing)
+        if out is not None and target is not out:
+            out[...] = target
+            return out
+        return target
+
+    def _fill(self, batch: list[str | bytes], target: Floats, threads: int | None) -> Integers:
+        """Write the vectors of a batch to `target`; return for each word how many rows made it (0: none)."""
+        cost = ROW_COST if self._accumulated and self._subwords is None else MEAN_COST
+        if _effort.kernels_due(len(batch) * cost):
+            return self._fill_compiled(*pack(batch), target, threads)
+        made = np.ones(len(batch), np.int64)
+        for i, word in enumerate(batch):
+            key = encode(word)
+            vector = self._plain_vector(key, self._vocabulary.find(key))
+            if vector is None:
+                made[i] = 0
+                target[i] = 0
+            else:
+                target[i] = vector
+        return made
+
+    def _fill_compiled(
+        self, blob: npt.NDArray[Any], bounds: Integers, gap: int, target: Floats, threads: int | None
+    ) -> Integers:
+        from .kernels import lookup
+
+        made = np.zeros(len(bounds) - 1, np.int64)
+        if not len(made):
+            return made
+        longest = int(np.diff(bounds).max())
+        model = self._kernel_model(longest)
+
+        def work(start: int, stop: int) -> None:
+            lookup.embed(blob, bounds, gap, start, stop, longest, *model, target, made)
+
+        _threads.run_chunks(work, len(made), CHUNK, threads)
+        return made
+
+    def _kernel_model(self, longest: int) -> tuple[Any, ...]:
+        """Return the model's part of the kernel's arguments; refuse words with too many n-grams."""
+        subwords = NO_SUBWORDS if self._subwords is None else self._subwords.kernel()
+        if (longest + 2) * (min(max(subwords[1], 0), longest + 2) - max(subwords[0], 1) + 1) > MOST_NGRAMS:
+            raise UnsupportedError(
+                f"a word of up to {longest} bytes has too many n-grams (minn {subwords[0]}, maxn {subwords[1]})"
+            )
+        words = self._words.kernel()
+        grams = words if self._grams is None else self._grams.kernel()
+        return self._vocabulary.kernel(), self._size, self._limit, self._accumulated, words, grams, subwords
+
+    def _vector(self, key: bytes, entry: int) -> Floats | None:
+        """Return the vector of one word, or None; by the kernel once it is there."""
+        if self._accumulated and 0 <= entry < self._size:
+            return self._words.row(entry)
+        if self._subwords is not None and _effort.kernels_due(MEAN_COST):
+            return self._compiled_vector(key, entry)
+        return self._plain_vector(key, entry)
+
+    def _plain_vector(self, key: bytes, entry: int) -> Floats | None:
+        if self._accumulated and 0 <= entry < self._size:
+            return self._words.row(entry)
+        rows = self._rows(key, entry)
+        if not rows:
+            return None
+        vectors = self._take(rows)
+        total = add_up(vectors)
+        return total * np.float32(1.0 / len(rows)) if len(rows) > 1 else total
+
+    def _compiled_vector(self, key: bytes, entry: int) -> Floats | None:
+        from .kernels import lookup
+
+        subwords = self._subwords
+        assert subwords is not None
+        if key == b"</s>" or not subwords.has_ngrams or len(key) > 1 << 12:
+            return self._plain_vector(key, entry)
+        own = entry if 0 <= entry < self._limit and (subwords.kind == "fasttext" or entry == 0) else -1
+        storage = self._cache.get("single")
+        if storage is None:
+            words = self._words.kernel()
+            grams = words if self._grams is None else self._grams.kernel()
+            storage = self._cache["single"] = (self._size, words, grams, subwords.kernel())
+        out = np.empty((1, self.dim), np.float32)
+        made = lookup.embed_one(np.frombuffer(key, np.uint8), own, *storage, out)
+        return out[0] if made else None
+
+    def _rows(self, key: bytes, entry: int) -> list[int]:
+        return word_rows(key, entry, self._size, self._subwords, self._limit)
+
+    def _take(self, rows: list[int]) -> Floats:
+        """Return rows by fastText's numbers: words, then n-grams."""
+        ids = np.array(rows, np.int64)
+        in_words = ids < self._size
+        if in_words.all():
+            return self._words.take(ids)
+        assert self._grams is not None
+        if not in_words.any():
+            return self._grams.take(ids - self._size)
+        vectors = np.empty((len(ids), self.dim), np.float32)
+        vectors[in_words] = self._words.take(ids[in_words])
+        vectors[~in_words] = self._grams.take(ids[~in_words] - self._size)
+        return vectors
+
+    def _block(self, start: int, stop: int) -> Floats:
+        """Return the finished vectors of the words `start` .. `stop - 1` (n, D)."""
+        self._check()
+        if self._accumulated or self._subwords is None:
+            return self._words.block(start, stop)
+        target = np.empty((stop - start, self.dim), np.float32)
+        if _effort.kernels_due((stop - start) * MEAN_COST):
+            blob, offsets, gap, _ = self._vocabulary.kernel()
+            self._fill_compiled(blob, offsets[start : stop + 1], gap, target, 1)
+            return target
+        for i, key in enumerate(self._vocabulary.entries(start, stop)):
+            vector = self._plain_vector(key, self._vocabulary.find(key))
+            target[i] = 0 if vector is None else vector
+        return target
+
+    # -- sub-words -----------------------------------------------------------------------------------------------
+
+    def subwords(self, word: str | bytes) -> list[tuple[str, int]]:
+        """Return (string, row) of what makes up the word, in fastText's order: a known word itself, then its n-grams.
+
+        An n-gram that pruning dropped has row -1. A floret string comes once for each of its rows.
+        """
+        self._check()
+        return [(decode(text), row) for text, row in self._pairs(encode(word))]
+
+    def _pairs(self, key: bytes) -> list[tuple[bytes, int]]:
+        entry = self._vocabulary.find(key)
+        floret = self._subwords is not None and self._subwords.kind == "floret" and self._subwords.has_ngrams
+        own = [(key, entry)] if 0 <= entry < self._limit and (not floret or entry == 0) else []
+        if self._subwords is None or (floret and key == b"</s>"):
+            return own
+        return own + [(s, row if row < 0 else self._size + row) for s, row in self._subwords.pairs(key)]
+
+    def explain(self, word: str | bytes) -> Explanation:
+        """Tell how the word's vector is made: its n-grams, their rows, which of them training ever saw, and coverage.
+
+        Costs a pass over the vocabulary for an unknown word (about 0.2 s for two million words).
+        """
+        from .explain import explain
+
+        self._check()
+        key = encode(word)
+        known = 0 <= self._vocabulary.find(key) < self._size
+        return explain(key, known, self._pairs(key), self._vocabulary, self._subwords)
+
+    # -- neighbours ----------------------------------------------------------------------------------------------
+
+    def similarity(self, a: str | bytes, b: str | bytes) -> float:
+        """Return the cosine of two words; 0.0 when one of the vectors is zero."""
+        from .search import cosine
+
+        return cosine(self[a], self[b])
+
+    def nearest(
+        self,
+        queries: str | bytes | Sequence[str | bytes] | npt.ArrayLike,
+        k: int = 10,
+        *,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[Integers, Floats]:
+        """Return the `k` nearest words by cosine: row numbers int64 (Q, k) and scores float32 (Q, k), best first.
+
+        queries: vectors (Q, D), or words; one vector or word gives arrays of shape (k,). A query word finds itself.
+        `k` is cut to the number of words. Exact. progress: called with words done and words in all.
+        """
+        from . import search
+
+        vectors, single = self._query_vectors(queries)
+        self._check()
+        ids, scores = search.nearest(self._source(), vectors, k, threads=threads, progress=progress)
+        self._check()
+        return (ids[0], scores[0]) if single else (ids, scores)
+
+    def most_similar(
+        self,
+        positive: Any = None,
+        negative: Any = (),
+        topn: int = 10,
+        *,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[tuple[str, float]]:
+        """Return the `topn` words nearest to the sum of `positive` less `negative`, as [(word, cosine), ...].
+
+        As in gensim: an item is a word, a vector, or a pair of one of them and a weight; every vector is first divided
+        by its norm; words that were asked for are left out of the answer. "b is to a as what is to c" is
+        `most_similar(positive=[c, a], negative=[b])`... in words: king - man + woman is positive king and woman.
+        """
+        from . import search
+
+        items = [(item, 1.0) for item in _items(positive)] + [(item, -1.0) for item in _items(negative)]
+        if not items:
+            raise ValueError("most_similar needs at least one word or vector")
+        vectors, weights, rows = self._resolve(items)
+        self._check()
+        ids, scores = search.most_similar(
+            self._source(), vectors, weights, topn, exclude=rows, threads=threads, progress=progress
+        )
+        self._check()
+        return [(self.words[int(i)], float(s)) for i, s in zip(ids, scores, strict=True)]
+
+    def _query_vectors(self, queries: Any) -> tuple[Floats, bool]:
+        if isinstance(queries, (str, bytes)):
+            return self.embed([queries]), True
+        if not isinstance(queries, np.ndarray):
+            queries = list(queries)
+            if queries and all(isinstance(item, (str, bytes)) for item in queries):
+                return self.embed(queries), False
+        vectors = np.asarray(queries, np.float32)
+        if vectors.ndim not in (1, 2) or (vectors.size and vectors.shape[-1] != self.dim):
+            raise ValueError(f"queries must be of shape (Q, {self.dim}) or ({self.dim},), not {vectors.shape}")
+        return vectors.reshape(-1, self.dim), vectors.ndim == 1 and vectors.size > 0
+
+    def _resolve(self, items: list[tuple[Any, float]]) -> tuple[Floats, Floats, list[int]]:
+        """Return the vectors (n, D), weights (n,) and vocabulary rows of the items of `most_similar`."""
+        vectors, weights, rows = [], [], []
+        for item, sign in items:
+            thing, weight = item if _is_weighted(item) else (item, 1.0)
+            if isinstance(thing, (str, bytes)):
+                row = self.index(thing)
+                rows.extend([row] if row >= 0 else [])
+                vectors.append(self[thing])
+            else:
+                vector = np.asarray(thing, np.float32)
+                if vector.shape != (self.dim,):
+                    raise ValueError(f"a vector must be of shape ({self.dim},), not {vector.shape}")
+                vectors.append(vector)
+            weights.append(sign * weight)
+        return np.array(vectors, np.float32), np.array(weights, np.float32), rows
+
+    def _source(self) -> SearchSource:
+        source = self._cache.get("source")
+        if source is None:
+            source = self._cache.setdefault("source", SearchSource(self))
+        return source  # type: ignore[no-any-return]
+
+    # -- sentences and labels ------------------------------------------------------------------------------------
+
+    def encode(
+        self, texts: str | bytes | Iterable[str | bytes], *, batch_size: int = 1024, threads: int | None = None
+    ) -> Floats:
+        """Return sentence vectors, float32 (N, D), or (D,) for one text, by fastText's rules.
+
+        A word model: the mean of the unit vectors of the words of the first line. A supervised model: the mean of all
+        rows of the line (words, n-grams, word n-grams), with the end of the line counted in. Zeros without words.
+        """
+        if isinstance(texts, (str, bytes)):
+            return self.encode([texts], threads=threads)[0]
+        keys = [encode(text) for text in texts]
+        out = np.zeros((len(keys), self.dim), np.float32)
+        self._check()
+        for start in range(0, len(keys), max(1, batch_size)):
+            part = keys[start : start + max(1, batch_size)]
+            if self._classifier is not None:
+                out[start : start + len(part)] = self._classifier.sentence_vectors(part, threads=threads)
+            else:
+                out[start : start + len(part)] = sentence_vectors(
+                    part, self.dim, lambda words: self.embed(words, "zero", threads=threads)
+                )
+        self._check()
+        return out
+
+    def predict(
+        self, texts: str | bytes | Iterable[str | bytes], k: int = 1, threshold: float = 0.0, **options: Any
+    ) -> Any:
+        """Return the `k` most probable labels of each text that reach `threshold`, and their probabilities.
+
+        One text gives (labels, probabilities): a list of str and float32 (k',), k' <= k. Many give a list of such
+        pairs. k = -1 asks for all labels. Only for supervised models. Further options: see `Classifier.predict`.
+        """
+        classifier = self._need_classifier()
+        single = isinstance(texts, (str, bytes))
+        batch: list[Any] = [texts] if single else _as_list(texts)  # type: ignore[arg-type]
+        self._check()
+        answers = classifier.predict([encode(text) for text in batch], k, threshold, **options)
+        self._check()
+        return answers[0] if single else answers
+
+    def test(self, lines: Any, k: int = 1, threshold: float = 0.0, **options: Any) -> Any:
+        """Predict every labelled line of a file (a path, or lines) and return examples, precision and recall."""
+        classifier = self._need_classifier()
+        self._check()
+        return classifier.test(lines, k, threshold, **options)
+
+    def _need_classifier(self) -> Classifier:
+        if self._classifier is None:
+            raise UnsupportedError(f"{self.path or 'this model'} is not a supervised model: it has no labels to predict")
+        return self._classifier
+
+    # -- the file ------------------------------------------------------------------------------------------------
+
+    def save(self, path: Any, format: str | None = None, dtype: str | None = None, **options: Any) -> None:
+        """Write the model to `path`; its extension says the format, unless `format` names one. Atomic.
+
+        dtype: "float32", "float16" or "int8"; as it is stored where None. Further options belong to the format.
+        """
+        if Embeddings._save is None:
+            raise VecioError("vecio.formats is not imported")
+        Embeddings._save(self, path, format=format, dtype=dtype, **options)
+
+    def preload(self) -> Embeddings:
+        """Do now what would else be done when first needed: map all pages, index the words, load the kernels."""
+        self._check()
+        _effort.load()
+        if self._file is not None:
+            self._file.advise("WILLNEED")
+            self._file.advise("POPULATE_READ")
+        self._vocabulary.kernel()
+        if self._size:
+            first = self._vocabulary.entry(0)
+            self.embed([first], "zero")
+            self._vector(first + b"?", -1)
+        return self
+
+    def close(self) -> None:
+        """Give the file back; what is asked afterwards raises VecioError. Arrays already handed out stay valid."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Embeddings:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._file is None or self._parts.reopen is None:
+            raise VecioError("embeddings made from arrays cannot be pickled: save them and open the file")
+        return self._parts.reopen, (self._file.path, self._file.identity(), self._parts.options)
+
+    def _check(self) -> None:
+        if self._file is not None:
+            self._file.check()
+
+    # -- helpers -------------------------------------------------------------------------------------------------
+
+    def _entry(self, key: bytes) -> int:
+        """Return the entry of a word in the dictionary, words and labels, or -1."""
+        if self._file is not None:
+            self._file.check()
+        return self._vocabulary.find(key)
+
+    def _find_batch(self, batch: list[str | bytes]) -> Integers:
+        from .kernels import lookup
+
+        blob, bounds, gap = pack(batch)
+        found = np.empty(len(batch), np.int64)
+        arrays = self._vocabulary.kernel()
+        _threads.run_chunks(
+            lambda start, stop: lookup.find_words(blob, bounds, gap, start, stop, arrays, found), len(batch), 1 << 16
+        )
+        return found
+
+    def _target(self, out: Floats | None, n: int) -> Floats:
+        """Return where a batch is written: `out` itself when kernels can use it, else a new array."""
+        if out is None:
+            return np.empty((n, self.dim), np.float32)
+        if out.shape != (n, self.dim) or out.dtype != np.float32 or not out.flags.writeable:
+            raise ValueError(
+                f"out must be a writable float32 array of shape {(n, self.dim)}, not {out.dtype} {out.shape}"
+            )
+        return out if out.flags.c_contiguous and out.flags.aligned else np.empty((n, self.dim), np.float32)
+
+    def _settle_missing(
+        self, batch: list[str | bytes], target: Floats, made: Integers, missing: Missing
+    ) -> None:
+        absent = np.flatnonzero(made == 0)
+        if missing == "raise":
+            raise self._missing_error([batch[i] for i in absent[: NAMED + 1]], len(absent))
+        target[absent] = np.nan if missing == "nan" else 0.0
+
+    def _missing_error(self, words: list[str | bytes], count: int = 1) -> WordError:
+        named = ", ".join(repr(word) for word in words[:NAMED]) + (", ..." if count > NAMED else "")
+        why = "has no sub-words" if self._subwords is None else "has no row for any of their n-grams"
+        return WordError(
+            f"{named}: not in the vocabulary, and {self.path or 'this model'} {why}"
+            + (f" ({count} words)" if count > 1 else "")
+        )
+
+
+class SearchSource:
+    """What `search` may know of an `Embeddings`: its rows, norms and finished vectors by block."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self.size = len(embeddings)
+        self.dim = embeddings.dim
+        self.words = embeddings._words
+        self.norms = embeddings._norms
+        self.accumulated = embeddings._accumulated or embeddings._subwords is None
+        self.block = embeddings._block
+        self.check = embeddings._check
+
+
+def _float_rows(values: npt.ArrayLike, name: str) -> Floats:
+    array = np.ascontiguousarray(values, np.float32)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"{name} must be of shape (rows, dim) with dim >= 1, not {array.shape}")
+    return array
+
+
+def _refuse_duplicates(vocabulary: Vocabulary) -> None:
+    seen = set()
+    for word in vocabulary.entries(0, len(vocabulary)):
+        if word in seen:
+            raise ValueError(f"the word {decode(word)!r} occurs twice")
+        seen.add(word)
+
+
+def _as_list(words: Any) -> list[Any]:
+    batch = words if isinstance(words, list) else list(words)
+    for word in batch[:1]:
+        if not isinstance(word, (str, bytes)):
+            raise TypeError(f"a word must be str or bytes, not {type(word).__name__}")
+    return batch
+
+
+def _items(things: Any) -> list[Any]:
+    """Return a list of the items of `positive` or `negative`: one thing, or several."""
+    if things is None:
+        return []
+    if isinstance(things, (str, bytes)) or _is_weighted(things) or (isinstance(things, np.ndarray) and things.ndim == 1):
+        return [things]
+    return list(things)
+
+
+def _is_weighted(item: Any) -> bool:
+    return (
+        isinstance(item, tuple)
+        and len(item) == 2
+        and isinstance(item[1], (int, float))
+        and isinstance(item[0], (str, bytes, np.ndarray))
+    )

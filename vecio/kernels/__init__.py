@@ -1,0 +1,1 @@
+"""Compiled loops: arrays in, arrays out; no checks, no file access. Importing a module of this package imports numba."""

@@ -1,0 +1,493 @@
+"""From lines of text to labels, for many lines at a time: tokens, rows, their mean, dot products, the best k labels.
+
+The plain twin is `classifier.Classifier`; both give the same bits. Every sum is rounded to float32 at each step, in the
+order of fastText's loops (`src/model.cc`, `src/loss.cc`, `src/matrix.cc`); exp and log are the C library's, called one
+at a time. Nothing is checked here and nothing raises: a line that cannot be served is reported by its number.
+
+`model` is the tuple that `Classifier` makes:
+    numbers     int64: V, longest word n-gram, L, loss, 1 when `weights` is transposed, entry of `</s>` (or -1)
+    vocabulary  blob, offsets, gap, table (see `vocabulary`)
+    prefix      uint8: how a label begins
+    subwords    see `Subwords.kernel`
+    words       storage of the V word rows (see `rows`)
+    grams       storage of the n-gram rows
+    weights     float32 (D, L), or (L, D): the output rows without their norms
+    norms       float32 (L,): what each dot product is multiplied with; empty: nothing
+    sigmoid     float32 (513,): fastText's table
+    tree        int32 (2, L - 1): left and right child of each inner node; empty unless the loss is hs
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from ._jit import jit
+from .lookup import (
+    bracket,
+    crc32,
+    fnv1a,
+    has_ngrams,
+    is_end,
+    own_row,
+    probe,
+    pruned_row,
+    push_ngrams,
+    rows_a_start,
+)
+from .rows import add_row, prefetch_row
+
+#: Losses by number, as `Classifier` passes them.
+HS, NS, SOFTMAX, OVA = 1, 2, 3, 4
+
+# Calls of the C library. They stay calls: the compiler must not put a vector library's exp in their place.
+_expf = types.ExternalFunction("expf", types.float32(types.float32))
+_exp = types.ExternalFunction("exp", types.float64(types.float64))
+_log = types.ExternalFunction("log", types.float64(types.float64))
+
+U = np.uint64
+F = np.float32
+_SIGN_BIT, _HIGH, _MIX = U(0x80000000), U(0xFFFFFFFF00000000), U(116049371)
+#: fastText's hash of `</s>`.
+_END_HASH = U(3617362777)
+
+#: Row numbers that are collected before they are added.
+PENDING = 1024
+#: Rows asked for before they are added.
+AHEAD = 8
+#: See `subwords.MOST_NGRAMS`: a line with more n-grams than this is refused.
+MOST_NGRAMS = 1 << 24
+#: What a score must lie below the worst kept one, at least, for its logarithm not to be needed: more than what two
+#: roundings to float32 (2 x 4.8e-7 for numbers up to 16) can bring together.
+_MARGIN = 1.0 - 4e-6
+
+
+@jit
+def _is_separator(c: Any) -> bool:
+    return c <= 32 and (c == 32 or c == 0 or 9 <= c <= 13)
+
+
+@jit
+def _has_prefix(text: Any, start: int, stop: int, prefix: Any) -> bool:
+    if stop - start < len(prefix):
+        return False
+    for i in range(len(prefix)):
+        if text[start + i] != prefix[i]:
+            return False
+    return True
+
+
+@jit
+def _too_many(length: int, subwords: Any) -> bool:
+    """Say whether the bracketed word of `length` bytes may have more n-grams than `MOST_NGRAMS`."""
+    return min(subwords[1], length) * length > MOST_NGRAMS
+
+
+@jit
+def scratch(model: Any, longest: int) -> Any:
+    """Return working memory for lines of at most `longest` bytes: ids, hashes, word, hidden (1, D)."""
+    numbers, subwords, weights = model[0], model[3], model[6]
+    ids = np.empty(PENDING + rows_a_start(subwords, longest + 2), np.int64)
+    hashes = np.empty(longest // 2 + 2 if numbers[1] > 1 else 1, np.uint64)
+    word = np.empty(longest + 2, np.uint8)
+    dim = weights.shape[0] if numbers[4] else weights.shape[1]
+    return ids, hashes, word, np.empty((1, dim), np.float32)
+
+
+@jit
+def _add_rows(ids: Any, n: int, base: int, words: Any, grams: Any, hidden: Any) -> None:
+    for k in range(n):
+        if k + AHEAD < n:
+            ahead = ids[k + AHEAD]
+            if ahead < base:
+                prefetch_row(words, ahead)
+            else:
+                prefetch_row(grams, ahead - base)
+        if ids[k] < base:
+            add_row(hidden, 0, words, ids[k])
+        else:
+            add_row(hidden, 0, grams, ids[k] - base)
+
+
+@jit
+def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work: Any, labels: Any) -> Any:
+    """Read the line that begins at `place` and leave the mean of its rows in `work`.
+
+    The line ends behind a newline or a token `</s>`, or at `stop`, where a newline is assumed if `newline`. Labels that
+    the dictionary knows go to `labels` as far as there is room. Returns (where the next line begins, number of rows,
+    number of labels); -1 rows: the line has too many n-grams.
+    """
+    numbers, vocabulary, prefix, subwords, words, grams = model[0], model[1], model[2], model[3], model[4], model[5]
+    blob, offsets, gap, table = vocabulary
+    nwords, longest = numbers[0], numbers[1]
+    ids, hashes, word, hidden = work
+    with_ngrams = has_ngrams(subwords)
+    hidden[0] = F(0)
+    n, added, tokens, found = 0, 0, 0, 0
+    while True:
+        while place < stop and text[place] != 10 and _is_separator(text[place]):
+            place += 1
+        begin = place
+        while place < stop and not _is_separator(text[place]):
+            place += 1
+        if begin < place:
+            end = is_end(text, begin, place)
+            entry = probe(text, begin, place, crc32(text, begin, place), blob, offsets, gap, table)
+        elif place < stop or newline:
+            end, entry = True, numbers[5]
+        else:
+            break
+        if entry >= nwords:
+            if found < len(labels):
+                labels[found] = entry - nwords
+                found += 1
+        elif entry >= 0 or end or not _has_prefix(text, begin, place, prefix):
+            if longest > 1:
+                hashes[tokens] = _END_HASH if end else fnv1a(text, begin, place)
+                tokens += 1
+            own = own_row(entry, end, nwords, subwords)
+            if own >= 0:
+                if n >= PENDING:
+                    _add_rows(ids, n, nwords, words, grams, hidden)
+                    added, n = added + n, 0
+                ids[n] = own
+                n += 1
+            if with_ngrams and not end:
+                length, at = bracket(text, begin, place, word), 0
+                if _too_many(length, subwords):
+                    return place, -1, found
+                while True:
+                    n, at = push_ngrams(word, length, at, subwords, nwords, ids, n, len(ids))
+                    if at >= length:
+                        break
+                    _add_rows(ids, n, nwords, words, grams, hidden)
+                    added, n = added + n, 0
+        if end:
+            if begin == place and place < stop:
+                place += 1  # the newline itself
+            break
+    if tokens > 1:
+        if tokens * min(longest, tokens) > MOST_NGRAMS:
+            return place, -1, found
+        bucket, keys, rows = U(subwords[2]), subwords[4], subwords[5]
+        for i in range(tokens):
+            h = _signed(hashes[i])
+            for j in range(i + 1, min(tokens, i + longest)):
+                h = h * _MIX + _signed(hashes[j])
+                row = pruned_row(np.int64(h % bucket), keys, rows)
+                if row >= 0:
+                    if n >= PENDING:
+                        _add_rows(ids, n, nwords, words, grams, hidden)
+                        added, n = added + n, 0
+                    ids[n] = nwords + row
+                    n += 1
+    _add_rows(ids, n, nwords, words, grams, hidden)
+    added += n
+    if added > 0:
+        hidden[0] *= F(1.0 / added)
+    return place, added, found
+
+
+@jit
+def _signed(h: Any) -> Any:
+    """Return a 32-bit hash read as a signed number and widened to 64 bits."""
+    return h | _HIGH if h & _SIGN_BIT else h
+
+
+# -- dot products ----------------------------------------------------------------------------------------------------
+
+
+@jit
+def _dot_all(weights: Any, norms: Any, hidden: Any, out: Any) -> None:
+    """Write the dot product of `hidden` with every output row to `out`; weights (D, L), each sum in the order of D."""
+    dim, count = weights.shape
+    for i in range(count):
+        out[i] = F(0)
+    j = 0
+    while j + 4 <= dim:
+        a, b, c, d = hidden[0, j], hidden[0, j + 1], hidden[0, j + 2], hidden[0, j + 3]
+        w, x, y, z = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
+        for i in range(count):
+            total = out[i] + w[i] * a
+            total += x[i] * b
+            total += y[i] * c
+            out[i] = total + z[i] * d
+        j += 4
+    while j < dim:
+        a, w = hidden[0, j], weights[j]
+        for i in range(count):
+            out[i] += w[i] * a
+        j += 1
+    if len(norms) > 0:
+        for i in range(count):
+            out[i] *= norms[i]
+
+
+@jit
+def _dot_row(weights: Any, norms: Any, hidden: Any, row: int) -> Any:
+    """Return the dot product of `hidden` with one output row; weights (L, D)."""
+    total = F(0)
+    for j in range(weights.shape[1]):
+        total += weights[row, j] * hidden[0, j]
+    if len(norms) > 0:
+        total *= norms[row]
+    return total
+
+
+# -- the heap of the GNU C++ library: the worst kept score on top ------------------------------------------------------
+
+
+@jit
+def _sift_up(scores: Any, ids: Any, place: int, score: Any, label: int) -> None:
+    while place > 0:
+        parent = (place - 1) >> 1
+        if not scores[parent] > score:
+            break
+        scores[place], ids[place] = scores[parent], ids[parent]
+        place = parent
+    scores[place], ids[place] = score, label
+
+
+@jit
+def _pop(scores: Any, ids: Any, size: int) -> None:
+    """Move the worst of `size` items behind the others (`std::pop_heap`)."""
+    last = size - 1
+    score, label = scores[last], ids[last]
+    scores[last], ids[last] = scores[0], ids[0]
+    place, child = 0, 2
+    while child < last:
+        if scores[child] > scores[child - 1]:
+            child -= 1
+        scores[place], ids[place] = scores[child], ids[child]
+        place = child
+        child = 2 * place + 2
+    if child == last:
+        scores[place], ids[place] = scores[child - 1], ids[child - 1]
+        place = child - 1
+    _sift_up(scores, ids, place, score, label)
+
+
+@jit
+def _push(scores: Any, ids: Any, size: int, k: int, score: Any, label: int) -> int:
+    """Add an item and drop the worst if there are more than `k`; return the new size."""
+    _sift_up(scores, ids, size, score, label)
+    if size < k:
+        return size + 1
+    _pop(scores, ids, size + 1)
+    return size
+
+
+@jit
+def _sort(scores: Any, ids: Any, size: int) -> None:
+    """Order the heap by falling score (`std::sort_heap`)."""
+    for n in range(size, 1, -1):
+        _pop(scores, ids, n)
+
+
+# -- losses --------------------------------------------------------------------------------------------------------------
+
+
+@jit
+def log_score(p: Any) -> Any:
+    """Return fastText's logarithm of a probability: f32(ln(p + 1e-5))."""
+    return F(_log(np.float64(p) + 1e-5))
+
+
+@jit
+def _probabilities(model: Any, values: Any) -> bool:
+    """Turn the dot products into probabilities, in place; return False when one of them is not a number."""
+    loss, sigmoid = model[0][3], model[8]
+    count = len(values)
+    for i in range(count):
+        if np.isnan(values[i]):
+            return False
+    if loss == SOFTMAX:
+        best = values[0]
+        for i in range(1, count):
+            best = max(best, values[i])
+        total = F(0)
+        for i in range(count):
+            values[i] = F(_exp(np.float64(values[i] - best)))
+            total += values[i]
+        for i in range(count):
+            values[i] /= total
+    else:
+        for i in range(count):
+            x = values[i]
+            if x < F(-8):
+                values[i] = F(0)
+            elif x > F(8):
+                values[i] = F(1)
+            else:
+                values[i] = sigmoid[np.int64((x + F(8)) * F(512) / F(8) / F(2))]
+    return True
+
+
+@jit
+def _best(values: Any, k: int, threshold: Any, scores: Any, ids: Any) -> int:
+    """Keep the best `k` of the probabilities as (score, label); return how many (`Loss::findKBest`)."""
+    size, hopeless = 0, -1.0
+    for i in range(len(values)):
+        if values[i] < threshold:
+            continue
+        if size == k and np.float64(values[i]) + 1e-5 < hopeless:
+            continue
+        score = log_score(values[i])
+        if size == k and score < scores[0]:
+            continue
+        size = _push(scores, ids, size, k, score, i)
+        if size == k:
+            hopeless = _exp(np.float64(scores[0])) * _MARGIN
+    return size
+
+
+@jit
+def _best_in_tree(model: Any, values: Any, hidden: Any, k: int, threshold: Any, scores: Any, ids: Any, stack: Any,
+                  waiting: Any) -> int:
+    """Walk the tree of hs depth first, left first, and keep the best `k` leaves (`HierarchicalSoftmaxLoss::dfs`).
+
+    values: the dot products of all inner nodes, or empty: they are made as they are needed. stack, waiting: room for
+    L + 1 nodes and their scores. Returns how many, or -1 when a dot product is not a number.
+    """
+    weights, norms, tree = model[6], model[7], model[9]
+    leaves = model[0][2]
+    floor = log_score(threshold)
+    size, depth = 0, 1
+    stack[0], waiting[0] = 2 * leaves - 2, F(0)
+    while depth > 0:
+        depth -= 1
+        node, score = stack[depth], waiting[depth]
+        if score < floor or (size == k and score < scores[0]):
+            continue
+        if node < leaves:
+            size = _push(scores, ids, size, k, score, node)
+            continue
+        row = node - leaves
+        f = values[row] if len(values) > 0 else _dot_row(weights, norms, hidden, row)
+        if np.isnan(f):
+            return -1
+        f = F(1) / (F(1) + _expf(-f))
+        stack[depth], waiting[depth] = tree[1, row], score + log_score(f)
+        stack[depth + 1], waiting[depth + 1] = tree[0, row], score + log_score(F(1) - f)
+        depth += 2
+    return size
+
+
+@jit
+def ranking(model: Any, k: int) -> Any:
+    """Return working memory for `rank`: values, scores, ids, stack, waiting."""
+    numbers = model[0]
+    count, hs = numbers[2], numbers[3] == HS
+    return (
+        np.empty(count if numbers[4] else 0, np.float32),
+        np.empty(k + 1, np.float32),
+        np.empty(k + 1, np.int64),
+        np.empty(count + 1 if hs else 0, np.int64),
+        np.empty(count + 1 if hs else 0, np.float32),
+    )
+
+
+@jit
+def rank(model: Any, hidden: Any, k: int, threshold: Any, room: Any) -> int:
+    """Leave the best labels and their scores in `room`, best first; return how many, or -1 (not a number)."""
+    values, scores, ids, stack, waiting = room
+    if len(values) > 0:
+        _dot_all(model[6], model[7], hidden, values)
+    if model[0][3] == HS:
+        size = _best_in_tree(model, values, hidden, k, threshold, scores, ids, stack, waiting)
+    elif _probabilities(model, values):
+        size = _best(values, k, threshold, scores, ids)
+    else:
+        return -1
+    _sort(scores, ids, size)
+    return size
+
+
+# -- what is called from outside -------------------------------------------------------------------------------------
+
+
+@jit
+def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, k: int,
+            threshold: float, counts: Any, ids: Any, probs: Any) -> int:
+    """Predict labels for the lines `start` .. `stop - 1`; line i is `text[bounds[i] : bounds[i + 1] - gap]`.
+
+    Writes counts (N,), ids int32 (N, k) and probs float32 (N, k), best first. Returns `stop`, or the number of a line
+    that cannot be served (and none behind it was).
+    """
+    longest = 0
+    for i in range(start, stop):
+        longest = max(longest, bounds[i + 1] - gap - bounds[i])
+    work, room = scratch(model, longest), ranking(model, k)
+    none = np.empty(0, np.int64)
+    scores, kept, limit = room[1], room[2], F(threshold)
+    for i in range(start, stop):
+        _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
+        size = rank(model, work[3], k, limit, room) if rows > 0 else rows
+        if size < 0:
+            return i
+        counts[i] = size
+        for r in range(size):
+            ids[i, r] = kept[r]
+            probs[i, r] = _expf(scores[r])
+    return stop
+
+
+@jit
+def predict_one(model: Any, text: Any, newline: bool, k: int, threshold: float, ids: Any, probs: Any) -> int:
+    """Predict labels for one line: the whole of `text`. Returns how many, or -1 when it cannot be served."""
+    work, room = scratch(model, len(text)), ranking(model, k)
+    _, rows, _ = read_line(model, text, 0, len(text), newline, work, np.empty(0, np.int64))
+    size = rank(model, work[3], k, F(threshold), room) if rows > 0 else rows
+    for r in range(size):
+        ids[r] = room[2][r]
+        probs[r] = _expf(room[1][r])
+    return size
+
+
+@jit
+def vectors(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, out: Any) -> int:
+    """Write the means of the lines `start` .. `stop - 1` to `out` (N, D). Returns as `predict` does."""
+    longest = 0
+    for i in range(start, stop):
+        longest = max(longest, bounds[i + 1] - gap - bounds[i])
+    work = scratch(model, longest)
+    none = np.empty(0, np.int64)
+    for i in range(start, stop):
+        _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
+        if rows < 0:
+            return i
+        out[i] = work[3][0]
+    return stop
+
+
+@jit
+def test(model: Any, text: Any, start: int, stop: int, k: int, threshold: float, examples: Any, tally: Any) -> bool:
+    """Compare the labels of the lines in `text[start:stop]` with the predicted ones.
+
+    Adds to examples (1,) the lines that have a label and a row, and to tally, int64 (3, L), how often each label stands
+    in the text, is predicted, and is both. Returns False when a line cannot be served.
+    """
+    work, room = scratch(model, stop - start), ranking(model, k)
+    labels = np.empty((stop - start) // 2 + 1, np.int64)
+    kept, limit, place = room[2], F(threshold), start
+    while place < stop:
+        place, rows, found = read_line(model, text, place, stop, False, work, labels)
+        if rows < 0:
+            return False
+        if rows == 0 or found == 0:
+            continue
+        size = rank(model, work[3], k, limit, room)
+        if size < 0:
+            return False
+        examples[0] += 1
+        for i in range(found):
+            tally[0, labels[i]] += 1
+        for r in range(size):
+            tally[1, kept[r]] += 1
+            for i in range(found):
+                if labels[i] == kept[r]:
+                    tally[2, kept[r]] += 1
+                    break
+    return True

@@ -1,0 +1,180 @@
+"""Reading one stored row inside a kernel, whatever its storage: `add_row`, `copy_row`, `prefetch_row`.
+
+The storage is the tuple that `Matrix.kernel()` gives; its type picks the code at compile time. Sums are rounded to
+float32 at each step, in order, with no fused multiply-add, so that a compiled sum equals a plain one to the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from ._jit import jit
+
+CACHE_LINE = 64
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def half(typing_context: Any, bits: Any) -> Any:
+    """Return the float32 value of float16 bits (uint16); compiles to the hardware's conversion."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typing_context: Any, array: Any, item: Any) -> Any:
+    """Ask the processor to fetch the memory line at the start of `array[item]` (first axis); a wrong item is harmless."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        stride = builder.extract_value(view.strides, 0)
+        _emit_prefetch(builder, view.data, builder.mul(stride, args[1]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch_at(typing_context: Any, array: Any, item: Any, offset: Any) -> Any:
+    """Ask for the memory line `offset` bytes behind the start of `array[item]`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        stride = builder.extract_value(view.strides, 0)
+        _emit_prefetch(builder, view.data, builder.add(builder.mul(stride, args[1]), args[2]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), generate
+
+
+def _emit_prefetch(builder: Any, data: Any, offset: Any) -> None:
+    """Call LLVM's prefetch for reading, keeping the line in all caches."""
+    byte, word = ir.IntType(8), ir.IntType(32)
+    pointer = builder.gep(builder.bitcast(data, byte.as_pointer()), [offset], source_etype=byte)
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, word, word, word])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, word(0), word(3), word(1)])
+
+
+@jit
+def _prefetch_bytes(array: Any, item: int, length: int) -> None:
+    for offset in range(0, length, CACHE_LINE):
+        prefetch_at(array, item, offset)
+
+
+def add_row(out: Any, o: int, storage: Any, i: int) -> None:
+    """Add row `i` of the storage to `out[o]` (float32)."""
+    raise NotImplementedError("compiled code only")
+
+
+def copy_row(out: Any, o: int, storage: Any, i: int) -> None:
+    """Write row `i` of the storage to `out[o]` (float32)."""
+    raise NotImplementedError("compiled code only")
+
+
+def prefetch_row(storage: Any, i: int) -> None:
+    """Ask for the memory of row `i`."""
+    raise NotImplementedError("compiled code only")
+
+
+def storage_kind(storage: Any) -> str:
+    """Return which of the four storages a numba tuple type is."""
+    if len(storage) == 1:
+        return "float16" if storage[0].dtype == types.uint16 else "float32"
+    return "int8" if len(storage) == 2 else "pq"
+
+
+@overload(add_row, inline="never")  # type: ignore[untyped-decorator]
+def _add_row(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    return {"float32": _add_float32, "float16": _add_float16, "int8": _add_int8, "pq": _add_pq}[storage_kind(storage)]
+
+
+@overload(copy_row, inline="never")  # type: ignore[untyped-decorator]
+def _copy_row(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    return {"float32": _copy_float32, "float16": _copy_float16, "int8": _copy_int8, "pq": _copy_pq}[
+        storage_kind(storage)
+    ]
+
+
+@overload(prefetch_row, inline="never")  # type: ignore[untyped-decorator]
+def _prefetch_row(storage: Any, i: Any) -> Any:
+    kind = storage_kind(storage)
+    if kind in ("float32", "float16"):
+        return _prefetch_floats
+    return _prefetch_codes
+
+
+def _add_float32(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    values = storage[0]
+    for j in range(out.shape[1]):
+        out[o, j] += values[i, j]
+
+
+def _copy_float32(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    values = storage[0]
+    for j in range(out.shape[1]):
+        out[o, j] = values[i, j]
+
+
+def _add_float16(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    values = storage[0]
+    for j in range(out.shape[1]):
+        out[o, j] += half(values[i, j])
+
+
+def _copy_float16(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    values = storage[0]
+    for j in range(out.shape[1]):
+        out[o, j] = half(values[i, j])
+
+
+def _add_int8(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    codes, scale = storage[0], storage[1][i]
+    for j in range(out.shape[1]):
+        out[o, j] += scale * np.float32(codes[i, j])
+
+
+def _copy_int8(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    codes, scale = storage[0], storage[1][i]
+    for j in range(out.shape[1]):
+        out[o, j] = scale * np.float32(codes[i, j])
+
+
+def _add_pq(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    codes, centroids, dsub, norms = storage
+    norm = norms[i] if len(norms) > 0 else np.float32(1.0)
+    dim = out.shape[1]
+    for piece in range(codes.shape[1]):
+        begin = piece * dsub
+        width = min(dsub, dim - begin)
+        first = begin * 256 + codes[i, piece] * width
+        for j in range(width):
+            out[o, begin + j] += norm * centroids[first + j]
+
+
+def _copy_pq(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    codes, centroids, dsub, norms = storage
+    norm = norms[i] if len(norms) > 0 else np.float32(1.0)
+    dim = out.shape[1]
+    for piece in range(codes.shape[1]):
+        begin = piece * dsub
+        width = min(dsub, dim - begin)
+        first = begin * 256 + codes[i, piece] * width
+        for j in range(width):
+            out[o, begin + j] = norm * centroids[first + j]
+
+
+def _prefetch_floats(storage: Any, i: Any) -> Any:
+    _prefetch_bytes(storage[0], i, storage[0].shape[1] * storage[0].itemsize)
+
+
+def _prefetch_codes(storage: Any, i: Any) -> Any:
+    _prefetch_bytes(storage[0], i, storage[0].shape[1])

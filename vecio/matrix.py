@@ -1,0 +1,193 @@
+"""One interface over the ways that rows of numbers are stored: float32, float16, int8 with scales, product-quantised.
+
+Nothing is copied until a row is asked for; what comes out is float32. `kernel()` gives the arrays behind a matrix, as a
+tuple whose types tell the compiled code (`kernels/rows.py`) how to read them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+
+class Matrix(ABC):
+    """N rows of D numbers, read-only."""
+
+    #: "float32", "float16", "int8" or "pq"
+    dtype: str
+
+    def __init__(self, rows: int, dim: int) -> None:
+        self.shape = (rows, dim)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        """Return the rows `ids` as float32 (n, D)."""
+
+    @abstractmethod
+    def block(self, start: int, stop: int) -> Floats:
+        """Return the rows `start` .. `stop - 1` as float32 (n, D)."""
+
+    @abstractmethod
+    def kernel(self) -> tuple[Any, ...]:
+        """Return the arrays behind the matrix, for the compiled code."""
+
+    @abstractmethod
+    def part(self, start: int, stop: int) -> Matrix:
+        """Return the rows `start` .. `stop - 1` as a matrix over the same memory."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes that the rows take where they are stored."""
+
+    def row(self, i: int) -> Floats:
+        """Return row `i` as a float32 copy (D,)."""
+        return self.block(i, i + 1)[0]
+
+
+class Float32(Matrix):
+    """Rows of float32, mapped or not, at any alignment."""
+
+    dtype = "float32"
+
+    def __init__(self, values: Array) -> None:
+        super().__init__(*values.shape)
+        self.values = values
+
+    def row(self, i: int) -> Floats:
+        return self.values[i].copy()
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        return self.values[np.asarray(ids, np.int64)]
+
+    def block(self, start: int, stop: int) -> Floats:
+        return self.values[start:stop].copy()
+
+    def part(self, start: int, stop: int) -> Matrix:
+        return Float32(self.values[start:stop])
+
+    def kernel(self) -> tuple[Any, ...]:
+        return (self.values,)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.nbytes)
+
+
+class Float16(Matrix):
+    """Rows of float16."""
+
+    dtype = "float16"
+
+    def __init__(self, values: Array) -> None:
+        super().__init__(*values.shape)
+        self.values = values
+
+    def row(self, i: int) -> Floats:
+        return self.values[i].astype(np.float32)
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        return self.values[np.asarray(ids, np.int64)].astype(np.float32)
+
+    def block(self, start: int, stop: int) -> Floats:
+        return self.values[start:stop].astype(np.float32)
+
+    def part(self, start: int, stop: int) -> Matrix:
+        return Float16(self.values[start:stop])
+
+    def kernel(self) -> tuple[Any, ...]:
+        return (self.values.view(np.uint16),)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.nbytes)
+
+
+class Int8(Matrix):
+    """Rows of int8, each with a float32 scale: value = f32(scale * code)."""
+
+    dtype = "int8"
+
+    def __init__(self, codes: Array, scales: Array) -> None:
+        super().__init__(*codes.shape)
+        self.codes, self.scales = codes, scales
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        picked = np.asarray(ids, np.int64)
+        return self.codes[picked].astype(np.float32) * self.scales[picked][:, None]
+
+    def block(self, start: int, stop: int) -> Floats:
+        return self.codes[start:stop].astype(np.float32) * self.scales[start:stop, None]
+
+    def part(self, start: int, stop: int) -> Matrix:
+        return Int8(self.codes[start:stop], self.scales[start:stop])
+
+    def kernel(self) -> tuple[Any, ...]:
+        return (self.codes, self.scales)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.codes.nbytes + self.scales.nbytes)
+
+
+class ProductQuantised(Matrix):
+    """fastText's quantised rows (`src/productquantizer.cc`): value = f32(norm * centroid).
+
+    codes: uint8 (N, S), one for each of the S = ceil(D / dsub) pieces of a row.
+    centroids: float32 (256 * D): piece s, code c begins at `s * 256 * dsub + c * width`, where width is dsub, or what
+        is left of D in the last piece.
+    norms: float32 (N,), or empty when rows have no norm of their own.
+    """
+
+    dtype = "pq"
+
+    def __init__(self, codes: Array, centroids: Array, dim: int, dsub: int, norms: Array) -> None:
+        super().__init__(codes.shape[0], dim)
+        self.codes, self.centroids, self.dsub, self.norms = codes, centroids, dsub, norms
+        self._places = self._first_places()
+
+    def _first_places(self) -> tuple[Array, Array]:
+        """Return for each of the D numbers of a row: its piece, and where code 0 of it lies among the centroids.
+
+        Code c lies `c * width` further on; the third array gives the widths.
+        """
+        dim = self.shape[1]
+        column = np.arange(dim)
+        piece = column // self.dsub
+        first = piece * 256 * self.dsub + column % self.dsub
+        width = np.minimum(self.dsub, dim - piece * self.dsub)
+        return piece, np.stack([first, width])
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        return self._decode(np.asarray(ids, np.int64))
+
+    def block(self, start: int, stop: int) -> Floats:
+        return self._decode(slice(start, stop))
+
+    def _decode(self, which: Any) -> Floats:
+        piece, (first, width) = self._places
+        codes = self.codes[which][:, piece].astype(np.int64)
+        values: Floats = self.centroids[first + codes * width]
+        if len(self.norms):
+            values = self.norms[which][:, None] * values
+        return values
+
+    def part(self, start: int, stop: int) -> Matrix:
+        norms = self.norms[start:stop] if len(self.norms) else self.norms
+        return ProductQuantised(self.codes[start:stop], self.centroids, self.shape[1], self.dsub, norms)
+
+    def kernel(self) -> tuple[Any, ...]:
+        return (self.codes, self.centroids, self.dsub, self.norms)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.codes.nbytes + self.centroids.nbytes + self.norms.nbytes)
