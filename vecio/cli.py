@@ -5,7 +5,7 @@ one line. Exit codes: 0 done (also when the reader of the output left early), 1 
 is wrong, 130 stopped by Ctrl-C. Other packages add commands through the entry-point group `vecio.commands`: an entry
 names a function with typer's annotations, or a `typer.Typer`; its module is imported only when the command is run.
 
-numpy and the library are imported by the commands, not here: `vecio --help` must not wait for them.
+What only some commands need is imported by them, not here: `vecio --help` must not wait for it.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def _write_vectors(e: Embeddings, writer: Any, words: list[bytes], missing: Miss
         first = absent[0]
         writer.write(words[:first], vectors[:first])
         try:
-            e.embed([words[first]])
+            e.embed(words[first].decode("utf-8", "surrogateescape"))
         except WordError as error:
             raise VecioError(f"word {before + first + 1}: {error} (see --missing)") from None
     return len(absent)
@@ -294,7 +294,7 @@ def analogy(
     k: Neighbours = 10,
     as_json: Json = False,
 ) -> None:
-    """Answer "A is to B as C is to ...?" with the words nearest to B - A + C.
+    """Answer "A is to B as C is to ...?": words near B - A + C.
 
     This is the order of word2vec's tool and question files, and most_similar(positive=[B, C], negative=[A]) in
     Python. fastText's `analogies` asks for the same three words as B A C.
@@ -499,7 +499,12 @@ def convert(
 
         raise VecioError(f"{target}: is there already (--force replaces it)")
     from . import convert as convert_file
+    from . import formats
     from ._progress import Progress
+
+    names = [known["name"] for known in formats() if known["write"]]
+    if form is not None and form not in names:
+        _wrong(f"{form!r} is not a format that can be written; there are: {', '.join(names)}", "--format")
 
     with Progress("converting", "rows", shown=progress) as bar:
         report = convert_file(
@@ -621,17 +626,16 @@ def _facts(e: Embeddings, model: str, seconds: float) -> dict[str, Any]:
 
 def _table(facts: dict[str, Any]) -> str:
     """Return the facts of `info` for a person."""
+    from ._cli_io import one_line
     from ._progress import amount
 
     subwords, can = facts["subwords"], facts["can"]
-    settings = [
-        f"{name}={value}" for name, value in facts["metadata"].items() if isinstance(value, (str, int, float))
-    ]
+    words = [one_line(word) for word in (*facts["first_words"], "...", *facts["last_words"])]
+    settings = [f"{n}={_shown(v)}" for n, v in facts["metadata"].items() if isinstance(v, (str, int, float))]
     lines = {
         "file": f"{facts['path']} ({amount(facts['bytes'], 'B')})",
         "format": facts["format"],
-        "words": f"{facts['words']:,}: {' '.join(facts['first_words'])} ... {' '.join(facts['last_words'])}",
-        "labels": f"{facts['labels']:,}",
+        "words": f"{facts['words']:,}: {' '.join(words)}",
         "vectors": f"{facts['dim']} dimensions, {facts['dtype']}",
         "sub-words": "none"
         if subwords is None
@@ -639,10 +643,14 @@ def _table(facts: dict[str, Any]) -> str:
         "unknown words": "yes, from their sub-words" if can["embed_unknown_words"] else "no",
         "neighbours": "yes" if can["find_neighbours"] else "no",
         "predictions": f"yes, {facts['labels']:,} labels" if can["predict_labels"] else "no",
-        "settings": " ".join(settings),
+        "settings": one_line(" ".join(settings)),
         "opened in": f"{facts['open_seconds'] * 1e3:.2f} ms",
     }
     return "".join(f"{name:<14} {value}\n" for name, value in lines.items() if value)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

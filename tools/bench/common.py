@@ -2,7 +2,8 @@
 
 The rules: every program runs in a process of its own (peers.py) and, where it is a peer, in an environment of its own;
 rounds alternate between the programs; medians are judged, minima (or the best rate) stand beside them; a
-ratio is peer : vecio of medians from the same run. Linux only: memory figures come from /proc. Only the standard library.
+ratio is peer : vecio of medians from the same run. Linux only: memory figures come from
+/proc. Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -127,12 +128,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the shared arguments to a parser."""
     parser.add_argument("--dir", type=Path, default=Path("bench-data"), help="the big files (make_big.py)")
     parser.add_argument("--vecio", type=Path, default=Path(sys.executable), help="interpreter with vecio")
-    parser.add_argument("--peers", type=Path, default=Path(".venv-peers"), help="environments of make_peers.py")
-    parser.add_argument("--data", type=Path, help="folder with models/fasttext/lid.176.ftz and classification/")
+    parser.add_argument(
+        "--peers", type=Path, default=Path(".venv-peers"), help="environments of make_peers.py"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder with models/fasttext/lid.176.ftz and classification/"
+    )
     parser.add_argument("--out", type=Path, help="folder for the figures (default: DIR/figures)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement")
     parser.add_argument("--skip", default="", help="peers to leave out, separated by commas")
-    parser.add_argument("--drop-caches", action="store_true", help="cold runs empty the whole page cache (root)")
+    parser.add_argument(
+        "--drop-caches", action="store_true", help="cold runs empty the whole page cache (root)"
+    )
 
 
 def context(chosen: argparse.Namespace) -> Context:
@@ -223,8 +230,10 @@ class Session:
 
 
 @contextmanager
-def sessions(context: Context, wanted: Mapping[str, tuple[str, Path | None, int]]) -> Iterator[dict[str, Session]]:
-    """Start the programs `wanted` (name: subject, file to load or None, threads); those that cannot start are left out."""
+def sessions(
+    context: Context, wanted: Mapping[str, tuple[str, Path | None, int]]
+) -> Iterator[dict[str, Session]]:
+    """Start the programs `wanted` (name: subject, file to load or None, threads), leaving out those that cannot."""
     with ExitStack() as stack:
         started: dict[str, Session] = {}
         for name, (subject, path, threads) in wanted.items():
@@ -265,7 +274,9 @@ def alternate(
 def run_process(command: list[str], threads: int = 1) -> dict[str, float]:
     """Run a command; return its wall and CPU seconds and its peak resident memory in MB."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(threads))
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(threads)
+    )
     assert process.stderr is not None
     errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -289,13 +300,13 @@ def memory(pid: int, model: Path | None = None) -> dict[str, float]:
     /proc/PID/smaps_rollup.
     """
     total = dict.fromkeys(("uss", "pss", "rss", "anonymous", "file_uss", "file_pss"), 0.0)
-    inside = False
+    inside, wanted = False, None if model is None else os.path.realpath(model)
     with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             name, _, rest = line.partition(":")
             if not rest.endswith("kB\n") or " " in name:
                 if "-" in name.partition(" ")[0]:
-                    inside = model is not None and line.rstrip("\n").endswith(str(model))
+                    inside = wanted is not None and line.rstrip("\n").endswith(wanted)
                 continue
             amount = int(rest.split()[0]) * 1024 / 1e6
             if name in ("Private_Clean", "Private_Dirty"):
@@ -359,16 +370,17 @@ def warm(path: Path) -> None:
 def cached_share(path: Path) -> float:
     """Return which share of a file's pages is in the page cache."""
     size = path.stat().st_size
+    count = (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE
     library = ctypes.CDLL(None, use_errno=True)
     library.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
     with path.open("rb") as file, mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE) as pages:
         holder = (ctypes.c_char * size).from_buffer(pages)
-        found = ctypes.create_string_buffer((size + mmap.PAGESIZE - 1) // mmap.PAGESIZE)
+        found = (ctypes.c_ubyte * count)()
         status = library.mincore(ctypes.addressof(holder), size, found)
         del holder
         if status:
             raise OSError(ctypes.get_errno(), "mincore", str(path))
-    return sum(found.raw[:-1].translate(bytes(i & 1 for i in range(256)))) / max(1, len(found.raw) - 1)
+    return sum(bytes(found).translate(bytes(i & 1 for i in range(256)))) / count
 
 
 def make_cold(path: Path, everything: bool) -> None:
@@ -423,7 +435,7 @@ def amount(value: float, unit: str) -> str:
         if value >= 1e6:
             return f"{value / 1e6:.2f} M/s"
         return f"{value / 1e3:.0f} k/s" if value >= 1e4 else f"{value:.3g}/s"
-    return f"{value:.6f}".rstrip("0").rstrip(".") if value < 1 else f"{value:g}"
+    return f"{value:.8f}".rstrip("0").rstrip(".") if 0 < value < 1 else f"{value:g}"
 
 
 def figure(replies: list[dict[str, Any]], name: str = "wall", unit: str = "s", scale: float = 1.0) -> Figure:
@@ -494,7 +506,14 @@ class Row:
         peers = "; ".join(f"{name} {figure.text()}" for name, figure in self.peers.items()) or "–"
         ratios = [f"{ratio:,.3g}× {name}" for name in self.peers if (ratio := self.ratio(name)) is not None]
         ours = self.vecio.text() if self.vecio else "–"
-        return self.measure, peers, ours, "; ".join(ratios) or "–", self.goal or "–", self.verdict() if judged else ""
+        return (
+            self.measure,
+            peers,
+            ours,
+            "; ".join(ratios) or "–",
+            self.goal or "–",
+            self.verdict() if judged else "",
+        )
 
 
 class Report:
@@ -571,7 +590,10 @@ def table(lines: Iterable[tuple[str, ...]]) -> str:
 
 def machine() -> dict[str, str]:
     """Return what the machine is."""
-    about = {"system": f"{platform.system()} {platform.release()}", "cores": str(len(os.sched_getaffinity(0)))}
+    about = {
+        "system": f"{platform.system()} {platform.release()}",
+        "cores": str(len(os.sched_getaffinity(0))),
+    }
     fields = {"model name": "processor", "cpu family": "family", "model": "model", "MemTotal": "memory"}
     for path in ("/proc/cpuinfo", "/proc/meminfo"):
         with open(path, encoding="utf-8") as file:

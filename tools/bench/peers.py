@@ -44,6 +44,14 @@ def read_words(path: str, start: int = 0, count: int | None = None) -> list[str]
     return words[start:] if count is None else words[start : start + count]
 
 
+def version(package: str) -> str:
+    """Return the installed version of a package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "source tree"
+
+
 class Subject:
     """What all subjects do; the operations are the methods whose names begin with `op_`."""
 
@@ -99,7 +107,7 @@ class Subject:
         spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         if "numpy" in sys.modules:
             self.np = sys.modules["numpy"]
-        versions = {name: metadata.version(name) for name in self.packages}
+        versions = {name: version(name) for name in self.packages}
         return {**spent, "python": sys.version.split()[0], "versions": versions, "pid": os.getpid()}
 
     def op_load(self, path: str) -> Reply:
@@ -180,8 +188,8 @@ class Subject:
 class Vecio(Subject):
     """vecio, any format."""
 
-    modules = ("vecio",)
-    packages = ("vecio", "numpy", "numba")
+    modules: tuple[str, ...] = ("vecio",)
+    packages: tuple[str, ...] = ("vecio", "numpy", "numba")
 
     def op_hello(self) -> Reply:
         """Import vecio; numpy may come later than that."""
@@ -279,8 +287,8 @@ def best_label(answer: Any) -> str:
 class FastText(Subject):
     """The fastText Python binding."""
 
-    modules = ("numpy", "fasttext")
-    packages = ("fasttext", "numpy")
+    modules: tuple[str, ...] = ("numpy", "fasttext")
+    packages: tuple[str, ...] = ("fasttext", "numpy")
 
     def load(self, path: str) -> None:
         fasttext = sys.modules["fasttext"]
@@ -309,8 +317,8 @@ class FastText(Subject):
 class FastTextPredict(FastText):
     """fasttext-predict: the binding cut down to prediction, without numpy."""
 
-    modules = ("fasttext",)
-    packages = ("fasttext-predict",)
+    modules: tuple[str, ...] = ("fasttext",)
+    packages: tuple[str, ...] = ("fasttext-predict",)
 
     def load(self, path: str) -> None:
         self.model = sys.modules["fasttext"].load_model(path)
@@ -319,8 +327,8 @@ class FastTextPredict(FastText):
 class GensimFastText(Subject):
     """gensim reading a fastText `.bin`."""
 
-    modules = ("numpy", "gensim.models.fasttext")
-    packages = ("gensim", "numpy", "scipy")
+    modules: tuple[str, ...] = ("numpy", "gensim.models.fasttext")
+    packages: tuple[str, ...] = ("gensim", "numpy", "scipy")
 
     def load(self, path: str) -> None:
         self.model = sys.modules["gensim.models.fasttext"].load_facebook_vectors(path)
@@ -340,7 +348,7 @@ class GensimFastText(Subject):
 class GensimKeyed(GensimFastText):
     """gensim's KeyedVectors, its own file."""
 
-    modules = ("numpy", "gensim.models")
+    modules: tuple[str, ...] = ("numpy", "gensim.models")
 
     def load(self, path: str) -> None:
         self.model = sys.modules["gensim.models"].KeyedVectors.load(path)
@@ -360,8 +368,8 @@ class GensimKeyed(GensimFastText):
 class Finalfusion(Subject):
     """finalfusion reading a fastText `.bin`."""
 
-    modules = ("numpy", "finalfusion.compat")
-    packages = ("finalfusion", "numpy")
+    modules: tuple[str, ...] = ("numpy", "finalfusion.compat")
+    packages: tuple[str, ...] = ("finalfusion", "numpy")
 
     def load(self, path: str) -> None:
         self.model = sys.modules["finalfusion.compat"].load_fasttext(path)
@@ -381,8 +389,8 @@ class Finalfusion(Subject):
 class Rows(Subject):
     """Searches over a plain matrix of unit rows; what each keeps is made in `keep` from blocks of float32 rows."""
 
-    modules = ("numpy",)
-    packages = ("numpy",)
+    modules: tuple[str, ...] = ("numpy",)
+    packages: tuple[str, ...] = ("numpy",)
 
     def load(self, path: str) -> None:
         vectors = self.np.load(path, mmap_mode="r")
@@ -443,8 +451,8 @@ class NumpyHalf(Numpy):
 class FaissFlat(Rows):
     """faiss IndexFlatIP."""
 
-    modules = ("numpy", "faiss")
-    packages = ("faiss-cpu", "numpy")
+    modules: tuple[str, ...] = ("numpy", "faiss")
+    packages: tuple[str, ...] = ("faiss-cpu", "numpy")
 
     def start(self, count: int) -> None:
         faiss = sys.modules["faiss"]
@@ -472,8 +480,8 @@ class FaissHalf(FaissFlat):
 class UsearchHalf(Rows):
     """usearch's exact search, float16."""
 
-    modules = ("numpy", "usearch.index")
-    packages = ("usearch", "numpy")
+    modules: tuple[str, ...] = ("numpy", "usearch.index")
+    packages: tuple[str, ...] = ("usearch", "numpy")
 
     def start(self, count: int) -> None:
         self.model = self.np.empty((count, self.dim), self.np.float16)

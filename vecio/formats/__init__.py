@@ -15,7 +15,7 @@ from . import fasttext
 from .base import Format
 
 #: In the order in which they are asked.
-FORMATS: tuple[Format, ...] = (fasttext.FORMAT,)
+FORMATS: tuple[Format, ...] = (fasttext.FORMAT, fasttext.FLORET)
 
 #: What other files begin with, for a better answer than "unknown".
 STRANGERS = (

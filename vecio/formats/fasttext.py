@@ -102,16 +102,23 @@ class Layout:
 
 
 def detect(file: MappedFile) -> str | None:
-    """Return None for a fastText or floret model, old ones without magic among them; else why it is none."""
-    if file.size >= 4:
-        (magic,) = struct.unpack_from("<i", file.map, 0)
-        if magic == MAGIC:
-            return None
-        if struct.unpack_from(">i", file.map, 0)[0] == MAGIC:
-            return None  # big-endian: the reader refuses it with a better reason
-    if _is_old(file):
-        return None
-    return f"does not begin with fastText's magic number {MAGIC}"
+    """Return None for a fastText model, old ones without magic among them; else why it is none."""
+    if not _has_magic(file) and not _is_old(file):
+        return f"does not begin with fastText's magic number {MAGIC}"
+    return "has floret's longer header" if _is_floret(file) else None
+
+
+def detect_floret(file: MappedFile) -> str | None:
+    """Return None for a model that floret wrote; else why it is none."""
+    return None if _has_magic(file) and _is_floret(file) else "does not have floret's longer header"
+
+
+def _has_magic(file: MappedFile) -> bool:
+    """Say whether the file begins with the magic number, in either byte order (the reader refuses the wrong one)."""
+    return file.size >= 4 and MAGIC in (
+        struct.unpack_from("<i", file.map, 0)[0],
+        struct.unpack_from(">i", file.map, 0)[0],
+    )
 
 
 def read(file: MappedFile, **options: Any) -> Embeddings:
@@ -500,7 +507,7 @@ class Dictionary:
     pattern at C speed, ends exactly there; the number of entries walked is its row.
     """
 
-    _ENTRY = rb"[^\0]*\0[\s\S]{8}[\0\1]"
+    _ENTRY = rb"[^\0]*\0(?s:.{8})[\0\1]"
     _one = re.compile(_ENTRY)
     _many = re.compile(_ENTRY * 16)
     #: Wrong candidates after which an index is the better way.
@@ -639,3 +646,4 @@ def _metadata(header: Header, layout: Layout) -> dict[str, Any]:
 
 
 FORMAT = Format("fasttext", (".bin", ".ftz"), detect, read)
+FLORET = Format("floret", (".bin",), detect_floret, read)

@@ -2,8 +2,8 @@
 
 They find candidates, fast and almost exactly; `search.py` gives the scores. Two ways through the rows:
 
-`scan_one` reads the rows where they are stored, at the speed of the memory: float32 and float16 rows times a float32
-query, int8 rows times an int16 query with int32 sums.
+`scan_floats` and `scan_codes` read the rows where they are stored, at the speed of the memory: float32 and float16 rows
+times a float32 query, int8 rows times an int16 query with int32 sums.
 
 `scan_many` turns a few rows at a time into unit vectors of int16 fixed-point numbers and multiplies them with a tile of
 queries of the same kind in registers: two products and a sum per 32-bit lane in one instruction where the processor
@@ -21,10 +21,10 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from ._jit import jit
-from .rows import copy_row, half, prefetch_at
 
 #: Length of a unit vector in fixed-point numbers; the room up to 32767 takes the rounding errors.
 UNIT = 32000.0
@@ -32,8 +32,6 @@ UNIT = 32000.0
 TINY, HUGE = 1e-15, 1e15
 #: No score (int32) is below this, none above that.
 NOTHING, NEVER = -(2**31), 2**31 - 1
-#: Bytes ahead of the row in hand that are asked for (measured: 10 % on int8 rows, nothing on wider ones).
-AHEAD = 8192
 
 
 def _shape() -> tuple[int, int, int]:
@@ -47,13 +45,15 @@ def _shape() -> tuple[int, int, int]:
 
 
 LANES, ROWS, VECTORS = _shape()
-#: Elements of a row that one step of `scan_one` takes; shorter rows go the plain way.
+#: Elements of a row that are taken in one step.
 STEP = 2 * LANES
 
 _FLOAT, _HALF = ir.FloatType(), ir.HalfType()
-_I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
-#: The order of the sum is free and products may be fused; NaN and infinity stay what they are.
+_I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+#: The order of a sum is free and a product may be fused into it; NaN and infinity stay what they are.
 _FREE = ("reassoc", "contract", "nsz")
+#: 1.5 * 2**23: added to a float32 below 2**22 it leaves the nearest integer in the low bits.
+_ROUNDER = 12582912.0
 
 
 class _Emitter:
@@ -62,17 +62,19 @@ class _Emitter:
     def __init__(self, context: Any, builder: Any) -> None:
         self.context, self.builder = context, builder
 
-    def pointer(self, array_type: Any, array: Any) -> Any:
-        """Return where the data of a C-contiguous array begins."""
-        view = self.context.make_array(array_type)(self.context, self.builder, array)
-        return self.builder.bitcast(view.data, _I8.as_pointer())
+    def array(self, kind: Any, value: Any) -> tuple[Any, list[Any]]:
+        """Return where the data of a C-contiguous array begins, and its shape."""
+        view = self.context.make_array(kind)(self.context, self.builder, value)
+        pointer = self.builder.bitcast(view.data, _I8.as_pointer())
+        return pointer, [self.builder.extract_value(view.shape, axis) for axis in range(kind.ndim)]
 
-    def at(self, pointer: Any, offset: Any) -> Any:
-        return self.builder.gep(pointer, [offset], source_etype=_I8)
+    def at(self, pointer: Any, item: Any, size: int) -> Any:
+        """Return the place of an item of `size` bytes."""
+        return self.builder.gep(pointer, [self.builder.mul(item, item.type(size))], source_etype=_I8)
 
-    def load(self, pointer: Any, kind: Any, align: int = 1) -> Any:
+    def load(self, pointer: Any, kind: Any) -> Any:
         value = self.builder.load(self.builder.bitcast(pointer, kind.as_pointer()), typ=kind)
-        value.align = align
+        value.align = 1
         return value
 
     def store(self, value: Any, pointer: Any) -> None:
@@ -81,6 +83,19 @@ class _Emitter:
     def pick(self, vector: Any, places: list[int]) -> Any:
         mask = ir.Constant(ir.VectorType(_I32, len(places)), places)
         return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
+    def spread(self, value: Any, count: int) -> Any:
+        """Return a vector with `value` in all lanes."""
+        empty = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+        return self.pick(self.builder.insert_element(empty, value, _I32(0)), [0] * count)
+
+    def last(self, vector: Any, count: Any) -> Any:
+        """Return the vector with zeros in all but its last `count` lanes."""
+        b, lanes = self.builder, vector.type.count
+        places = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+        first = self.spread(b.sub(_I32(lanes), b.trunc(count, _I32)), lanes)
+        zero = ir.Constant(vector.type, [0] * lanes)
+        return b.select(b.icmp_unsigned(">=", places, first), vector, zero)
 
     def add_pairs(self, total: Any, x: Any, y: Any) -> Any:
         """Return total + x * y summed in pairs: int32 lanes from twice as many widened int16 (one pmaddwd)."""
@@ -104,118 +119,167 @@ class _Emitter:
         return b.extract_element(vector, _I32(0))
 
 
-class _RowReader:
-    """How `STEP` elements of a stored row and of a query are loaded and added up, for one dtype of rows."""
+class _Rows:
+    """How elements of a stored row are loaded: `STEP` at once or one alone, as they are or widened."""
 
-    def __init__(self, emit: _Emitter, dtype: Any) -> None:
+    def __init__(self, emit: _Emitter, kind: Any, value: Any) -> None:
         self.emit = emit
-        self.integer = dtype == types.int8
-        self.element = {types.int8: _I8, types.uint16: _I16, types.float32: _FLOAT}[dtype]
-        self.size = dtype.bitwidth // 8
-        self.query_size = 2 if self.integer else 4
-        self.total = ir.VectorType(_I32, STEP // 2) if self.integer else ir.VectorType(_FLOAT, STEP)
-        self.wide = ir.VectorType(_I32, STEP) if self.integer else self.total
-        self.add = emit.add_pairs if self.integer else emit.add_product
+        self.element = {types.int8: _I8, types.uint16: _HALF, types.float32: _FLOAT}[kind.dtype]
+        self.size = kind.dtype.bitwidth // 8
+        self.data, (_, self.dim) = emit.array(kind, value)
 
-    def row(self, pointer: Any, k: Any) -> Any:
+    def select(self, i: Any) -> None:
+        """Let `load` read row i."""
+        self.data = self.emit.at(self.data, self.emit.builder.mul(i, self.dim), self.size)
+
+    def load(self, k: Any, count: int = STEP) -> Any:
+        """Return the elements k .. k + count - 1, not yet widened."""
+        bits = {1: _I8, 2: _I16, 4: _FLOAT}[self.size]
+        place = self.emit.at(self.data, k, self.size)
+        if count == 1:
+            return self.emit.builder.bitcast(self.emit.load(place, bits), self.element)
+        values = self.emit.load(place, ir.VectorType(bits, count))
+        return self.emit.builder.bitcast(values, ir.VectorType(self.element, count))
+
+    def widen(self, values: Any, target: Any) -> Any:
+        """Return loaded elements as float32 or int32 ones."""
         b = self.emit.builder
-        values = self.emit.load(self.emit.at(pointer, b.mul(k, k.type(self.size))), ir.VectorType(self.element, STEP))
-        if self.integer:
-            return b.sext(values, self.wide)
-        return b.fpext(b.bitcast(values, ir.VectorType(_HALF, STEP)), self.wide) if self.size == 2 else values
-
-    def query(self, pointer: Any, k: Any) -> Any:
-        b = self.emit.builder
-        kind = ir.VectorType(_I16 if self.integer else _FLOAT, STEP)
-        values = self.emit.load(self.emit.at(pointer, b.mul(k, k.type(self.query_size))), kind)
-        return b.sext(values, self.wide) if self.integer else values
-
-    def times(self, x: Any, y: Any) -> Any:
-        return self.emit.builder.mul(x, y) if self.integer else self.emit.builder.fmul(x, y)
+        kind = ir.VectorType(target, values.type.count) if isinstance(values.type, ir.VectorType) else target
+        if self.element is _I8:
+            return b.sext(values, kind) if target is _I32 else b.sitofp(values, kind)
+        return b.fpext(values, kind) if self.element is _HALF else values
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _dot_and_square(typing_context: Any, rows: Any, i: Any, query: Any) -> Any:
-    """Return (rows[i] . query, rows[i] . rows[i]) for rows of at least STEP elements; `query` as `lay_out` makes it."""
-    out = types.int32 if rows.dtype == types.int8 else types.float32
-    signature = types.UniTuple(out, 2)(rows, types.intp, query)
+def _emit_dots(context: Any, b: Any, signature: Any, args: Any, squares: bool) -> list[Any]:
+    """Write the sum of a row times the query and, if asked for, of the row times itself.
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        sums = _emit_dot(context, builder, signature, args, squares=True)
-        return context.make_tuple(builder, signature.return_type, sums)
+    The rest of a row is taken by one more step that ends where the row ends; a row shorter than a step one by one.
+    """
+    emit = _Emitter(context, b)
+    rows = _Rows(emit, signature.args[0], args[0])
+    rows.select(args[1])
+    query, _ = emit.array(signature.args[2], args[2])
+    integer = rows.element is _I8
+    target, part, size = (_I32, _I16, 2) if integer else (_FLOAT, _FLOAT, 4)
+    add = emit.add_pairs if integer else emit.add_product
+    vector = ir.VectorType(target, STEP // 2 if integer else STEP)
+    totals = [cgutils.alloca_once_value(b, ir.Constant(vector, [0] * vector.count)) for _ in range(1 + squares)]
+    word = rows.dim.type
+    rest = b.urem(rows.dim, word(STEP))
 
-    return signature, generate
+    def step(k: Any, values: Any) -> None:
+        x = rows.widen(values, target)
+        y = emit.load(emit.at(query, k, size), ir.VectorType(part, STEP))
+        y = b.sext(y, ir.VectorType(target, STEP)) if integer else y
+        for total, factor in zip(totals, (y, x), strict=False):
+            b.store(add(b.load(total), x, factor), total)
+
+    with cgutils.for_range(b, b.udiv(rows.dim, word(STEP))) as loop:
+        k = b.mul(loop.index, word(STEP))
+        step(k, rows.load(k))
+    long = b.icmp_unsigned(">=", rows.dim, word(STEP))
+    with b.if_then(b.and_(long, b.icmp_unsigned("!=", rest, word(0))), likely=True):
+        k = b.sub(rows.dim, word(STEP))
+        step(k, emit.last(rows.load(k), rest))
+    results = [cgutils.alloca_once_value(b, emit.across(b.load(total))) for total in totals]
+    with b.if_then(b.not_(long), likely=False), cgutils.for_range(b, rows.dim) as loop:
+        x = rows.widen(rows.load(loop.index, 1), target)
+        y = emit.load(emit.at(query, loop.index, size), part)
+        y = b.sext(y, target) if integer else y
+        for result, factor in zip(results, (y, x), strict=False):
+            if integer:
+                b.store(b.add(b.load(result), b.mul(x, factor)), result)
+            else:
+                b.store(emit.add_product(b.load(result), x, factor), result)
+    return [b.load(result) for result in results]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _dot(typing_context: Any, rows: Any, i: Any, query: Any) -> Any:
-    """Return rows[i] . query for rows of at least STEP elements; `query` as `lay_out` makes it."""
+    """Return rows[i] . query: float32, or int32 for rows of int8 and a query of int16."""
     out = types.int32 if rows.dtype == types.int8 else types.float32
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _emit_dot(context, builder, signature, args, squares=False)[0]
+        return _emit_dots(context, builder, signature, args, squares=False)[0]
 
     return out(rows, types.intp, query), generate
 
 
-def _emit_dot(context: Any, b: Any, signature: Any, args: Any, squares: bool) -> list[Any]:
-    """Write the loop over one row. The rest of a row is taken by one more step that ends with the row; behind the full
-    steps the query holds what belongs to it (zero where the step overlaps the one before), then ones at the same places.
-    """
-    emit = _Emitter(context, b)
-    reader = _RowReader(emit, signature.args[0].dtype)
-    view = context.make_array(signature.args[0])(context, b, args[0])
-    dim = b.extract_value(view.shape, 1)
-    word = dim.type
-    row = emit.at(emit.pointer(signature.args[0], args[0]), b.mul(args[1], b.mul(dim, word(reader.size))))
-    query = emit.pointer(signature.args[2], args[2])
-    begin, loop = b.block, b.append_basic_block("steps")
-    after, rest, end = (b.append_basic_block(name) for name in ("after", "rest", "end"))
+@intrinsic  # type: ignore[untyped-decorator]
+def _dot_and_square(typing_context: Any, rows: Any, i: Any, query: Any) -> Any:
+    """Return (rows[i] . query, rows[i] . rows[i]); types as in `_dot`."""
+    out = types.int32 if rows.dtype == types.int8 else types.float32
 
-    b.branch(loop)
-    b.position_at_end(loop)
-    k = b.phi(word)
-    k.add_incoming(word(0), begin)
-    totals = [b.phi(reader.total) for _ in range(1 + squares)]
-    x = reader.row(row, k)
-    sums = [reader.add(total, x, y) for total, y in zip(totals, (reader.query(query, k), x), strict=False)]
-    following = b.add(k, word(STEP))
-    k.add_incoming(following, loop)
-    for total, value in zip(totals, sums, strict=True):
-        total.add_incoming(ir.Constant(reader.total, [0] * reader.total.count), begin)
-        total.add_incoming(value, loop)
-    b.cbranch(b.icmp_signed("<=", b.add(following, word(STEP)), dim), loop, after)
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums = _emit_dots(context, builder, signature, args, squares=True)
+        return context.make_tuple(builder, signature.return_type, sums)
 
-    b.position_at_end(after)
-    b.cbranch(b.icmp_signed("<", following, dim), rest, end)
-    b.position_at_end(rest)
-    x = reader.row(row, b.sub(dim, word(STEP)))
-    ones = reader.query(query, b.add(following, word(STEP)))
-    factors = (reader.query(query, following), reader.times(x, ones))
-    more = [reader.add(total, x, y) for total, y in zip(sums, factors, strict=False)]
-    b.branch(end)
-
-    b.position_at_end(end)
-    results = []
-    for full, longer in zip(sums, more, strict=True):
-        result = b.phi(reader.total)
-        result.add_incoming(full, after)
-        result.add_incoming(longer, rest)
-        results.append(result)
-    return [emit.across(result) for result in results]
+    return types.UniTuple(out, 2)(rows, types.intp, query), generate
 
 
-def lay_out(query: Any) -> Any:
-    """Return a query (D,) with what `_emit_dot` reads behind its full steps; same dtype, plain numpy."""
-    dim = len(query)
-    full = dim // STEP * STEP
-    rest = dim - full
-    out = np.zeros(full + 2 * STEP, query.dtype)
-    out[:full] = query[:full]
-    if rest:
-        out[full + STEP - rest : full + STEP] = query[full:]
-        out[full + 2 * STEP - rest :] = 1
-    return out
+@intrinsic  # type: ignore[untyped-decorator]
+def _widen(typing_context: Any, rows: Any, i: Any, out: Any) -> Any:
+    """Write rows[i] to out[0] as float32; int8 rows without their scale. out: at least as wide as a row."""
+
+    def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, b)
+        stored = _Rows(emit, signature.args[0], args[0])
+        stored.select(args[1])
+        target, _ = emit.array(signature.args[2], args[2])
+        word = stored.dim.type
+
+        def step(k: Any, count: int = STEP) -> None:
+            emit.store(stored.widen(stored.load(k, count), _FLOAT), emit.at(target, k, 4))
+
+        with cgutils.for_range(b, b.udiv(stored.dim, word(STEP))) as loop:
+            step(b.mul(loop.index, word(STEP)))
+        with b.if_else(b.icmp_unsigned(">=", stored.dim, word(STEP)), likely=True) as (long, short):
+            with long:
+                step(b.sub(stored.dim, word(STEP)))
+            with short, cgutils.for_range(b, stored.dim) as loop:
+                step(loop.index, 1)
+        return context.get_dummy_value()
+
+    return types.void(rows, types.intp, out), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _narrow(typing_context: Any, row: Any, factor: Any, tile: Any, r: Any) -> Any:
+    """Write row[0] * factor, rounded, to tile[r]. row: float32 (1, a multiple of STEP); tile: int16, as wide."""
+
+    def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, b)
+        source, (_, dim) = emit.array(signature.args[0], args[0])
+        target, _ = emit.array(signature.args[2], args[2])
+        target = emit.at(target, b.mul(args[3], dim), 2)
+        word, floats = dim.type, ir.VectorType(_FLOAT, STEP)
+        factors = emit.spread(args[1], STEP)
+        rounder = ir.Constant(floats, [_ROUNDER] * STEP)
+        with cgutils.for_range(b, b.udiv(dim, word(STEP))) as loop:
+            k = b.mul(loop.index, word(STEP))
+            product = b.fmul(emit.load(emit.at(source, k, 4), floats), factors, flags=("contract",))
+            bits = b.bitcast(b.fadd(product, rounder, flags=("contract",)), ir.VectorType(_I32, STEP))
+            emit.store(b.trunc(bits, ir.VectorType(_I16, STEP)), emit.at(target, k, 2))
+        return context.get_dummy_value()
+
+    return types.void(row, types.float32, tile, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _above(typing_context: Any, dots: Any, r: Any, first: Any, floors: Any) -> Any:
+    """Return whether dots[r, q] > floors[q] for any of the LANES queries from `first` on; int32 (ROWS, width), (width,)."""
+
+    def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, b)
+        scores, (_, width) = emit.array(signature.args[0], args[0])
+        limits, _ = emit.array(signature.args[3], args[3])
+        lanes = ir.VectorType(_I32, LANES)
+        x = emit.load(emit.at(scores, b.add(b.mul(args[1], width), args[2]), 4), lanes)
+        y = emit.load(emit.at(limits, args[2], 4), lanes)
+        bits = b.bitcast(b.icmp_signed(">", x, y), ir.IntType(LANES))
+        return b.icmp_unsigned("!=", bits, bits.type(0))
+
+    return types.boolean(dots, types.intp, types.intp, floors), generate
 
 
 def _make_tile_dots(vectors: int) -> Any:
@@ -239,43 +303,27 @@ def _make_tile_dots(vectors: int) -> Any:
 
 def _emit_tile_dots(context: Any, b: Any, signature: Any, args: Any, vectors: int) -> None:
     emit = _Emitter(context, b)
-    pair_vector, wide = ir.VectorType(_I16, 2 * LANES), ir.VectorType(_I32, 2 * LANES)
+    parts, wide = ir.VectorType(_I16, 2 * LANES), ir.VectorType(_I32, 2 * LANES)
     lanes = ir.VectorType(_I32, LANES)
-    shape = context.make_array(signature.args[1])(context, b, args[1]).shape
-    pairs, width = b.extract_value(shape, 0), b.extract_value(shape, 1)
+    tile, (_, tile_width) = emit.array(signature.args[0], args[0])
+    queries, (pairs, width) = emit.array(signature.args[1], args[1])
+    out, _ = emit.array(signature.args[3], args[3])
     word = pairs.type
-    start = b.mul(args[2], word(4))
-    tile = emit.pointer(signature.args[0], args[0])
-    queries = emit.at(emit.pointer(signature.args[1], args[1]), start)
-    out = emit.at(emit.pointer(signature.args[3], args[3]), start)
-    tile_line, line = b.mul(pairs, word(4)), b.mul(width, word(4))
-    begin, loop, end = b.block, b.append_basic_block("pairs"), b.append_basic_block("sums")
-
-    b.branch(loop)
-    b.position_at_end(loop)
-    k = b.phi(word)
-    k.add_incoming(word(0), begin)
-    totals = [[b.phi(lanes) for _ in range(vectors)] for _ in range(ROWS)]
-    place = emit.at(queries, b.mul(k, line))
-    ys = [emit.load(emit.at(place, word(4 * LANES * v)), lanes, 4) for v in range(vectors)]
-    ys = [b.sext(b.bitcast(y, pair_vector), wide) for y in ys]
-    sums = []
-    for r in range(ROWS):
-        pair = emit.load(emit.at(tile, b.add(b.mul(tile_line, word(r)), b.mul(k, word(4)))), _I32, 4)
-        spread = emit.pick(b.insert_element(ir.Constant(lanes, ir.Undefined), pair, _I32(0)), [0] * LANES)
-        x = b.sext(b.bitcast(spread, pair_vector), wide)
-        sums.append([emit.add_pairs(total, x, y) for total, y in zip(totals[r], ys, strict=True)])
-    following = b.add(k, word(1))
-    k.add_incoming(following, loop)
-    for total, value in zip(sum(totals, []), sum(sums, []), strict=True):
-        total.add_incoming(ir.Constant(lanes, [0] * LANES), begin)
-        total.add_incoming(value, loop)
-    b.cbranch(b.icmp_signed("<", following, pairs), loop, end)
-
-    b.position_at_end(end)
+    zero = ir.Constant(lanes, [0] * LANES)
+    totals = [[cgutils.alloca_once_value(b, zero) for _ in range(vectors)] for _ in range(ROWS)]
+    with cgutils.for_range(b, pairs) as loop:
+        here = b.add(b.mul(loop.index, width), args[2])
+        ys = [emit.load(emit.at(queries, b.add(here, word(LANES * v)), 4), lanes) for v in range(vectors)]
+        ys = [b.sext(b.bitcast(y, parts), wide) for y in ys]
+        for r in range(ROWS):
+            pair = emit.load(emit.at(tile, b.add(b.mul(tile_width, word(r)), loop.index), 4), _I32)
+            x = b.sext(b.bitcast(emit.spread(pair, LANES), parts), wide)
+            for total, y in zip(totals[r], ys, strict=True):
+                b.store(emit.add_pairs(b.load(total), x, y), total)
     for r in range(ROWS):
         for v in range(vectors):
-            emit.store(sums[r][v], emit.at(out, b.add(b.mul(line, word(r)), word(4 * LANES * v))))
+            place = b.add(b.add(b.mul(width, word(r)), args[2]), word(LANES * v))
+            emit.store(b.load(totals[r][v]), emit.at(out, place, 4))
 
 
 _tile_dots = _make_tile_dots(VECTORS)
@@ -318,45 +366,22 @@ def merge(scores: Any, ids: Any, counts: Any, new_scores: Any, new_ids: Any, new
                 counts[q] = push(scores[q], ids[q], counts[q], new_scores[q, j], new_ids[q, j])
 
 
-def _cosine(storage: Any, norms: Any, i: int, query: Any) -> Any:
-    """Return (row i of the storage . query, its norm) as float32; with stored norms the row is not squared."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(_cosine, inline="always")  # type: ignore[untyped-decorator]
-def _overload_cosine(storage: Any, norms: Any, i: Any, query: Any) -> Any:
-    return _cosine_int8 if len(storage) == 2 else _cosine_float
-
-
-def _cosine_float(storage: Any, norms: Any, i: Any, query: Any) -> Any:
-    if len(norms) > 0:
-        return _dot(storage[0], i, query), norms[i]
-    dot, square = _dot_and_square(storage[0], i, query)
-    return dot, np.sqrt(square)
-
-
-def _cosine_int8(storage: Any, norms: Any, i: Any, query: Any) -> Any:
-    scale = storage[1][i]
-    if len(norms) > 0:
-        return np.float32(_dot(storage[0], i, query)) * scale, norms[i]
-    dot, square = _dot_and_square(storage[0], i, query)
-    return np.float32(dot) * scale, np.sqrt(np.float32(square)) * abs(scale)
-
-
 @jit
-def scan_one(
-    storage: Any, norms: Any, start: int, stop: int, base: int, query: Any, floor: Any, scores: Any, ids: Any
+def scan_floats(
+    rows: Any, norms: Any, start: int, stop: int, base: int, query: Any, floor: Any, scores: Any, ids: Any
 ) -> int:
     """Keep the rows `start` .. `stop - 1` that lie nearest to one query; return how many are kept.
 
-    storage: float32, float16 (as uint16) or int8 rows of at least STEP elements. norms: float32 (V,) or empty.
-    query: from `lay_out`, float32 or, for int8 rows, int16. floor: only better scores count. scores float32, ids int64
-    (m,): the heap; `base` is added to row numbers.
+    rows: float32, or float16 as uint16. norms: float32 (V,), or empty: then they are computed. query: float32 (D,).
+    floor: only better scores count. scores float32, ids int64 (m,): the heap; `base` is added to row numbers.
     """
-    count, size = 0, len(scores)
+    count, size, stored = 0, len(scores), len(norms) > 0
     for i in range(start, stop):
-        prefetch_at(storage[0], i, AHEAD)
-        dot, norm = _cosine(storage, norms, i, query)
+        if stored:
+            dot, norm = _dot(rows, i, query), norms[i]
+        else:
+            dot, square = _dot_and_square(rows, i, query)
+            norm = np.sqrt(square)
         score = dot / norm if norm >= TINY else np.float32(0.0)
         if score > floor and norm <= HUGE:
             count = push(scores, ids, count, score, base + i)
@@ -366,26 +391,38 @@ def scan_one(
 
 
 @jit
-def _fill(tile: Any, r: int, storage: Any, i: int, row: Any, padded: Any) -> bool:
-    """Write row i as a fixed-point unit vector to tile[r]; return False if it is not a number or too long.
-
-    tile: int16 (ROWS, 2 P). padded: float32 scratch (1, D up to a multiple of STEP), zero at its end; row: (1, D), its
-    beginning.
-    """
-    copy_row(row, 0, storage, i)
-    norm = np.sqrt(_dot(padded, 0, padded))
-    if not norm <= HUGE:
-        return False
-    factor = np.float32(UNIT) / norm if norm >= TINY else np.float32(0.0)
-    for j in range(row.shape[1]):
-        tile[r, j] = np.int16(np.rint(row[0, j] * factor))
-    return True
+def scan_codes(
+    rows: Any,
+    scales: Any,
+    norms: Any,
+    start: int,
+    stop: int,
+    base: int,
+    query: Any,
+    floor: Any,
+    scores: Any,
+    ids: Any,
+) -> int:
+    """Do what `scan_floats` does, for rows of int8 with float32 scales (V,) and a query of int16 (D,)."""
+    count, size, stored = 0, len(scores), len(norms) > 0
+    for i in range(start, stop):
+        if stored:
+            dot, norm = _dot(rows, i, query), norms[i]
+        else:
+            dot, square = _dot_and_square(rows, i, query)
+            norm = np.sqrt(np.float32(square)) * abs(scales[i])
+        score = np.float32(dot) * (scales[i] / norm) if norm >= TINY else np.float32(0.0)
+        if score > floor and norm <= HUGE:
+            count = push(scores, ids, count, score, base + i)
+            if count == size:
+                floor = max(floor, scores[0])
+    return count
 
 
 @jit
 def scan_many(
-    storage: Any,
-    dim: int,
+    rows: Any,
+    scales: Any,
     start: int,
     stop: int,
     base: int,
@@ -397,38 +434,40 @@ def scan_many(
 ) -> None:
     """Keep, for each of Q queries, the rows `start` .. `stop - 1` that lie nearest.
 
-    storage: any, of rows of `dim` elements. queries: int32 (P, width), from `tile_queries`. floors: int32 (width,), only better scores count
-    (changed); NEVER behind the Q-th. scores int32, ids int64 (Q, m), counts int64 (Q,): the heaps.
+    rows: float32, float16 as uint16, or int8. scales: of int8 rows, else empty. queries: int32 (P, width), from
+    `tile_queries`. floors: int32 (width,), only better scores count (changed); NEVER behind the Q-th. scores int32, ids
+    int64 (Q, m), counts int64 (Q,): the heaps.
     """
-    pairs, width = queries.shape
-    size = scores.shape[1]
-    tile = np.zeros((ROWS, pairs), np.int32)
-    elements = tile.view(np.int16)
-    padded = np.zeros(-(-dim // STEP) * STEP, np.float32)
-    row, square = padded[:dim].reshape(1, dim), padded.reshape(1, len(padded))
+    width, size = queries.shape[1], scores.shape[1]
+    padded = -(-rows.shape[1] // STEP) * STEP
+    row = np.zeros((1, padded), np.float32)
+    values = row[0]
+    elements = np.zeros((ROWS, padded), np.int16)
+    tile = elements.view(np.int32)
     dots = np.empty((ROWS, width), np.int32)
     good = np.zeros(ROWS, np.bool_)
     whole = width - width % (VECTORS * LANES)
     for first in range(start, stop, ROWS):
-        rows = min(ROWS, stop - first)
-        for r in range(rows):
-            good[r] = _fill(elements, r, storage, first + r, row, square)
+        count = min(ROWS, stop - first)
+        for r in range(count):
+            _widen(rows, first + r, row)
+            scale = scales[first + r] if len(scales) > 0 else np.float32(1.0)
+            length = np.sqrt(_dot(row, 0, values))
+            norm = length * abs(scale)
+            good[r] = norm <= HUGE
+            _narrow(row, np.float32(UNIT) / length * np.sign(scale) if norm >= TINY else np.float32(0.0), elements, r)
         for at in range(0, whole, VECTORS * LANES):
             _tile_dots(tile, queries, at, dots)
         for at in range(whole, width, LANES):
             _strip_dots(tile, queries, at, dots)
-        for r in range(rows):
-            if good[r]:
-                for at in range(0, width, LANES):
-                    hits = 0
+        for r in range(count):
+            for at in range(0, width, LANES):
+                if _above(dots, r, at, floors) and good[r]:
                     for q in range(at, at + LANES):
-                        hits += dots[r, q] > floors[q]
-                    if hits > 0:
-                        for q in range(at, at + LANES):
-                            if dots[r, q] > floors[q]:
-                                counts[q] = push(scores[q], ids[q], counts[q], dots[r, q], base + first + r)
-                                if counts[q] == size:
-                                    floors[q] = max(floors[q], scores[q, 0])
+                        if dots[r, q] > floors[q]:
+                            counts[q] = push(scores[q], ids[q], counts[q], dots[r, q], base + first + r)
+                            if counts[q] == size:
+                                floors[q] = max(floors[q], scores[q, 0])
 
 
 def tile_queries(units: Any) -> Any:
