@@ -11,10 +11,13 @@ from .errors import (
     WordError,
 )
 from .formats import detect, formats, open
+from .formats.convert import ConversionReport, convert
+from .verify import VerifyReport, verify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConversionReport",
     "Embeddings",
     "FormatError",
     "TrainingError",
@@ -22,8 +25,11 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedError",
     "VecioError",
+    "VerifyReport",
     "WordError",
+    "convert",
     "detect",
     "formats",
     "open",
+    "verify",
 ]

@@ -1,7 +1,8 @@
 """One line on standard error that says how far a long task is, how fast it goes and how long it will still take.
 
-Written at most ten times a second on a terminal, where it is rewritten in place, and every two seconds elsewhere. It
-takes the (done, total) callbacks that the library offers; the library itself never prints.
+On a terminal it is rewritten in place, at most ten times a second, and wiped out at the end: what stays is the result.
+Elsewhere (a log) it is written every two seconds and once at the end, a line each. It takes the (done, total) callbacks
+that the library offers; the library itself never prints.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ WIDTH = 24
 class Progress:
     """A progress line; call it with (done, total), where a total of 0 means "not known".
 
-    `shown` None draws only if the stream is a terminal. As a context manager it ends the line in any case.
+    `shown` None draws only if the stream is a terminal. Used as a context manager, so that the line ends in any case.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Progress:
         self._shown = self._terminal if shown is None else shown
         self._period = TERMINAL_PERIOD if self._terminal else LOG_PERIOD
         self._began = self._drawn = time.monotonic()
-        self._last = (0, 0)
+        self._last: tuple[int, int] | None = None  # noted, not drawn yet
         self._length = 0
 
     def __call__(self, done: int, total: int = 0) -> None:
@@ -44,7 +45,6 @@ class Progress:
         self._last = (done, total)
         now = time.monotonic()
         if now - self._drawn >= self._period:
-            self._drawn = now
             self._draw(now)
 
     def __enter__(self) -> Progress:
@@ -53,21 +53,21 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Draw the last state, if anything was drawn or the task took long enough to draw it, and end the line."""
-        now = time.monotonic()
-        if self._shown and self._last[0] and (self._length or not self._terminal):
-            self._draw(now)
-        if self._length and self._terminal:
-            self._stream.write("\n")
-            self._stream.flush()
+        """Wipe the line out; in a log, write the last state."""
+        if self._terminal and self._length:
+            self._write("\r" + " " * self._length + "\r")
+        elif not self._terminal and self._last is not None:
+            self._draw(time.monotonic())
 
     def _draw(self, now: float) -> None:
+        assert self._last is not None
         text = line(self._task, self._unit, *self._last, now - self._began)
-        if self._terminal:
-            self._stream.write("\r" + text.ljust(self._length))
-            self._length = len(text)
-        else:
-            self._stream.write(text + "\n")
+        self._write("\r" + text.ljust(self._length) if self._terminal else text + "\n")
+        self._length = max(self._length, len(text))
+        self._drawn, self._last = now, None
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
         self._stream.flush()
 
 

@@ -76,12 +76,15 @@ class LabelReport:
         return _ratio(2 * self.hits, self.gold + self.predicted)
 
 
-class Evaluation(NamedTuple):
-    """What `Classifier.test` returns: as fastText's `test`, and each label on its own."""
-
+class _Figures(NamedTuple):
     examples: int
     precision: float
     recall: float
+
+
+class Evaluation(_Figures):
+    """What `Classifier.test` returns: (examples, precision, recall) as fastText's `test`; `labels` has each on its own."""
+
     labels: dict[str, LabelReport]
 
 
@@ -117,6 +120,8 @@ class Classifier:
         self.output, self.loss, self.word_ngrams, self.label_prefix = output, loss, word_ngrams, label_prefix
         self.path = path
         self._prefix = encode(label_prefix)
+        #: The kernel for one line and its model, once they are in use.
+        self._single: tuple[Any, Any] | None = None
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -209,13 +214,13 @@ class Classifier:
         """
         k = self._check_k(k)
         if isinstance(texts, (str, bytes)):
-            return self._predict_one(_line(texts, None), k, float(threshold), newline)
+            return self._predict_one(_line(texts, None), k, float(threshold), bool(newline))
         lines = texts if isinstance(texts, (list, tuple)) else list(texts)
         found: list[Prediction] = []
         step = max(1, MOST_CELLS // k)
         for start in range(0, len(lines), step):
             block = lines[start : start + step]
-            counts, ids, probs = self._predict_block(block, start, k, float(threshold), newline, threads)
+            counts, ids, probs = self._predict_block(block, start, k, float(threshold), bool(newline), threads)
             found += self._named(counts, ids, probs)
         return found
 
@@ -232,7 +237,7 @@ class Classifier:
 
         Row i holds `counts[i]` labels; the cells behind them are -1 and 0.
         """
-        return self._predict_block(texts, 0, self._check_k(k), float(threshold), newline, threads)
+        return self._predict_block(texts, 0, self._check_k(k), float(threshold), bool(newline), threads)
 
     def _check_k(self, k: int) -> int:
         if k < 1 and k != -1:
@@ -241,20 +246,20 @@ class Classifier:
         return count if k == -1 else min(k, count)
 
     def _named(self, counts: Array, ids: Array, probs: Floats) -> list[Prediction]:
-        names = self.labels
-        if ids.shape[1] == 1:
-            first = [[names[i]] if i >= 0 else [] for i in ids[:, 0].tolist()]
-            return list(zip(first, [p[:n] for p, n in zip(probs, counts.tolist(), strict=True)], strict=True))
-        return [
-            ([names[i] for i in row[:n]], p[:n])
-            for row, p, n in zip(ids.tolist(), probs, counts.tolist(), strict=True)
-        ]
+        names, found = self.labels, list(probs)
+        k = ids.shape[1]
+        chosen = [[names[i]] for i in ids[:, 0].tolist()] if k == 1 else [[names[i] for i in r] for r in ids.tolist()]
+        for i in np.flatnonzero(counts < k).tolist():
+            chosen[i], found[i] = chosen[i][: counts[i]], found[i][: counts[i]]
+        return list(zip(chosen, found, strict=True))
 
     def _predict_one(self, line: bytes, k: int, threshold: float, newline: bool) -> Prediction:
         kept, probs = np.empty(k, np.int32), np.empty(k, np.float32)
-        count = -1
-        if _effort.kernels_due(self._cost(1, len(line))):
-            count = self._kernels.predict_one(self._model, line, newline, k, threshold, kept, probs)
+        single, count = self._single, -1
+        if single is None and _effort.kernels_due(self._cost(1, len(line))):
+            single = self._single = (self._kernels.predict_one, self._model)
+        if single is not None:
+            count = single[0](single[1], line, newline, k, threshold, kept, probs)
         if count < 0:
             count = self._serve(line, newline, threshold, kept, probs)
         names = self.labels
@@ -305,7 +310,7 @@ class Classifier:
             for i in range(len(texts)):
                 self._serve_vector(_cut(blob, bounds, gap, i), newline, out[i])
             return out
-        kernel, model = self._kernels.vectors, self._model
+        kernel, model, newline = self._kernels.vectors, self._model, bool(newline)
 
         def serve(start: int, stop: int) -> None:
             while start < stop:
@@ -345,12 +350,9 @@ class Classifier:
             self._test_block(block, k, float(threshold), threads, examples, tally)
         gold, predicted, hits = tally.sum(axis=1).tolist()
         reports = (LabelReport(*column) for column in tally.T.tolist())
-        return Evaluation(
-            int(examples[0]),
-            _ratio(hits, predicted),
-            _ratio(hits, gold),
-            dict(zip(self.labels, reports, strict=True)),
-        )
+        evaluation = Evaluation(int(examples[0]), _ratio(hits, predicted), _ratio(hits, gold))
+        evaluation.labels = dict(zip(self.labels, reports, strict=True))
+        return evaluation
 
     def _test_block(
         self, block: bytes, k: int, threshold: float, threads: int | None, examples: Array, tally: Array
@@ -555,21 +557,18 @@ class Classifier:
             weights = np.ascontiguousarray(rows.block(0, count).T)
         else:
             weights = rows.values if isinstance(rows, Float32) else rows.block(0, count)
-        end = self.vocabulary.find(END_OF_SENTENCE)
-        numbers = [len(self.vocabulary), self.word_ngrams, count, LOSSES[self.loss], int(transposed), end]
+        numbers = [len(self.vocabulary), self.word_ngrams, count, LOSSES[self.loss], int(transposed)]
+        numbers += [self.vocabulary.find(END_OF_SENTENCE), 7 + 2 * (count - 1)]
+        numbers += self.tree.ravel().tolist() if hs else [0] * (2 * (count - 1))
         return (
-            np.array(numbers, np.int64),
+            np.array([*numbers, *self._prefix], np.int64),
             self.vocabulary.kernel(),
-            np.frombuffer(self._prefix, np.uint8),
             NO_SUBWORDS if self.subwords is None else self.subwords.kernel(),
             self.words.kernel(),
             (self.words.part(0, 0) if self.grams is None else self.grams).kernel(),
             weights,
-            np.asarray(norms, np.float32),
-            sigmoid_table(),
-            self.tree if hs else np.empty((2, 0), np.int32),
+            np.concatenate([sigmoid_table(), norms]).astype(np.float32),
         )
-
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------

@@ -271,16 +271,12 @@ def nn(
     vecio nn model.bin house
     vecio nn model.bin - -k 3 < words.txt
     """
+    named = words == ["-"] or len(words) > 1
+    done = 0
     with _opened(model) as e, _counting(words, "words", progress=progress) as bar:
-        done = 0
         for block in _arguments(words, NEIGHBOUR_BLOCK):
-            for word, found in zip(block, _neighbours(e, block, k), strict=True):
-                _print_neighbours(
-                    {"word": word},
-                    found,
-                    b"" if len(words) == 1 and words != ["-"] else word + b"\t",
-                    as_json,
-                )
+            for word, found in zip(block, _neighbours(e, block, k, progress), strict=True):
+                _print_neighbours({"word": word}, found, word + b"\t" if named else b"", as_json)
             done += len(block)
             bar(done)
 
@@ -293,6 +289,7 @@ def analogy(
     c: Annotated[str, typer.Argument(parser=_text, metavar="C", help="... C is to what?")],
     k: Neighbours = 10,
     as_json: Json = False,
+    progress: ShowProgress = None,
 ) -> None:
     """Answer "A is to B as C is to ...?": words near B - A + C.
 
@@ -302,20 +299,30 @@ def analogy(
     \b
     vecio analogy model.bin Germany Berlin France
     """
-    with _opened(model) as e:
-        found = e.most_similar([b, c], [a], topn=k)
+    with _opened(model) as e, _searching(progress) as bar:
+        found = e.most_similar([b, c], [a], topn=k, progress=bar)
     _print_neighbours({"a": a, "b": b, "c": c}, found, b"", as_json)
 
 
-def _neighbours(e: Embeddings, words: list[bytes], k: int) -> Iterator[list[tuple[str, float]]]:
-    """Yield the neighbours of each word, without the word itself; many words share one pass over the matrix."""
-    if len(words) == 1:
-        yield e.most_similar([words[0]], topn=k)
-        return
-    ids, scores = e.nearest(e.embed(words), k=min(k + 1, len(e)))
+def _neighbours(
+    e: Embeddings, words: list[bytes], k: int, progress: bool | None
+) -> list[list[tuple[str, float]]]:
+    """Return the neighbours of each word, without the word itself; many words share one pass over the matrix."""
+    with _searching(progress) as bar:
+        if len(words) == 1:
+            return [e.most_similar(words, topn=k, progress=bar)]
+        ids, scores = e.nearest(words, k + 1, progress=bar)
+    answers = []
     for own, row, cosines in zip(e.index(words).tolist(), ids.tolist(), scores.tolist(), strict=True):
         others = [(i, cosine) for i, cosine in zip(row, cosines, strict=True) if i not in (own, -1)]
-        yield [(e.words[i], cosine) for i, cosine in others[:k]]
+        answers.append([(e.words[i], cosine) for i, cosine in others[:k]])
+    return answers
+
+
+def _searching(progress: bool | None) -> Progress:
+    from ._progress import Progress
+
+    return Progress("searching", "words", shown=progress)
 
 
 def _print_neighbours(
@@ -531,8 +538,7 @@ def verify(model: Model, as_json: Json = False, progress: ShowProgress = None) -
     if as_json:
         _print_json(report.to_dict())
     else:
-        lines = [f"{finding.level}: {finding.message}\n" for finding in report.findings]
-        _print("".join(lines) or f"{model}: nothing found\n")
+        _print(f"{report}\n")
     return 0 if report.ok else 1
 
 

@@ -7,6 +7,8 @@ Python; a batch is handed to the compiled kernels; both give the same numbers to
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -533,9 +535,15 @@ class Embeddings:
         return answers[0] if single else answers
 
     def test(self, lines: Any, k: int = 1, threshold: float = 0.0, **options: Any) -> Any:
-        """Predict every labelled line of a file (a path, or lines) and return examples, precision and recall."""
+        """Predict every labelled line and return examples, precision and recall at `k`, as `fasttext test` does.
+
+        lines: the path of a text file, or lines (str or bytes).
+        """
         classifier = self._need_classifier()
         self._check()
+        if isinstance(lines, (str, os.PathLike)):
+            with open(lines, "rb") as stream:
+                return classifier.test(stream, k, threshold, **options)
         return classifier.test(lines, k, threshold, **options)
 
     def _need_classifier(self) -> Classifier:
@@ -635,16 +643,27 @@ class Embeddings:
 
 
 class SearchSource:
-    """What `search` may know of an `Embeddings`: its rows, norms and finished vectors by block."""
+    """What `search` may know of an `Embeddings`: its rows, norms and finished vectors by block. Does not keep it alive."""
 
     def __init__(self, embeddings: Embeddings) -> None:
         self.size = len(embeddings)
-        self.dim = embeddings.dim
         self.words = embeddings._words
         self.norms = embeddings._norms
         self.accumulated = embeddings._accumulated or embeddings._subwords is None
-        self.block = embeddings._block
-        self.check = embeddings._check
+        self._owner = weakref.ref(embeddings)
+
+    def block(self, start: int, stop: int) -> Floats:
+        """Return the finished vectors of the words `start` .. `stop - 1`."""
+        return self._embeddings()._block(start, stop)
+
+    def check(self) -> None:
+        """Raise if the file was closed, cut or rewritten."""
+        self._embeddings()._check()
+
+    def _embeddings(self) -> Embeddings:
+        owner = self._owner()
+        assert owner is not None
+        return owner
 
 
 def _float_rows(values: npt.ArrayLike, name: str) -> Floats:

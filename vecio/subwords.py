@@ -111,7 +111,7 @@ class Subwords:
         self.kind, self.hash_count = kind, hash_count
         self.pruned = pruned
         self._map: dict[int, int] | None = None
-        self._kernel = (minn, maxn, bucket, hash_count if kind == "floret" else 0, *_sorted_pairs(pruned))
+        self._kernel = (minn, maxn, bucket, hash_count if kind == "floret" else 0, _pruning(pruned))
 
     @property
     def has_ngrams(self) -> bool:
@@ -178,24 +178,35 @@ class Subwords:
                     rows.append(h % bucket)
         return rows
 
-    def kernel(self) -> tuple[int, int, int, int, Array, Array]:
-        """Return minn, maxn, bucket, hash_count (0: fastText's hash), prune keys and rows (int64, sorted by key).
-
-        The key array is `[-1]` when nothing was pruned.
-        """
+    def kernel(self) -> tuple[int, int, int, int, Array]:
+        """Return minn, maxn, bucket, hash_count (0: fastText's hash), and the pruning as `_pruning` packs it."""
         return self._kernel
 
 
-def _sorted_pairs(pruned: Array | None) -> tuple[Array, Array]:
+def _pruning(pruned: Array | None) -> Array:
+    """Pack the pruning for `kernels.lookup.pruned_row`: one int64 array, empty when nothing was pruned.
+
+    It holds four numbers (shift, last bit of the sieve, place of the bins, place of the pairs); a sieve of 16 to 32 bits
+    for each kept bucket, bit `bucket & last`, because most n-grams of a text were dropped; the bins: where the pairs of
+    `bucket >> shift` begin; and the pairs (bucket, row), sorted by bucket.
+    """
     if pruned is None:
-        return np.array([-1], np.int64), np.array([-1], np.int64)
-    pairs = dict(np.asarray(pruned, np.int64).reshape(-1, 2).tolist())
+        return np.empty(0, np.int64)
+    pairs = {key: row for key, row in np.asarray(pruned, np.int64).reshape(-1, 2).tolist() if key >= 0}
     keys = np.array(sorted(pairs), np.int64)
-    return keys, np.array([pairs[key] for key in keys.tolist()], np.int64)
+    rows = np.array([pairs[key] for key in keys.tolist()], np.int64)
+    width = len(keys).bit_length()
+    shift = max(0, int(keys.max(initial=0)).bit_length() - width)
+    bits = np.zeros(max(64, 16 << width), np.bool_)
+    bits[keys & (len(bits) - 1)] = True
+    sieve = np.packbits(bits, bitorder="little").view("<i8")
+    bins = np.searchsorted(keys, np.arange((1 << width) + 1, dtype=np.int64) << shift)
+    head = [shift, len(bits) - 1, 4 + len(sieve), 4 + len(sieve) + len(bins)]
+    return np.concatenate([head, sieve, bins, np.stack([keys, rows], axis=1).ravel()]).astype(np.int64)
 
 
 #: The kernel arguments of a model that has no n-grams at all.
-NO_SUBWORDS = (0, 0, 1, 0, np.array([-1], np.int64), np.array([-1], np.int64))
+NO_SUBWORDS = (0, 0, 1, 0, np.empty(0, np.int64))
 
 
 def word_rows(key: bytes, entry: int, nwords: int, subwords: Subwords | None, limit: int) -> list[int]:

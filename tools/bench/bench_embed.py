@@ -16,6 +16,7 @@ from common import Figure, Report, Row, Session, alternate, each, rate, run_topi
 BATCH = 100_000
 KNOWN_BATCH = 50_000
 SINGLE = 20_000
+KERNELS = 50_000  # few words many times over: loads the kernels and touches few pages
 Replies = dict[str, list[dict[str, Any]]]
 
 
@@ -39,12 +40,12 @@ def ours(context_files: dict[str, Path]) -> dict[str, tuple[str, Path | None, in
     return wanted
 
 
-def first_pass(report: Report, started: dict[str, Session], path: str, count: int) -> Replies:
-    """Embed other words than the rounds do, once: the first pass over a fresh mapping."""
-    mine = {name: started[name] for name in (".bin", "float16") if name in started}
+def first_pass(started: dict[str, Session], path: str) -> Replies:
+    """Embed the words of the rounds for the first time in these processes, with the kernels loaded before."""
+    mine: dict[str, Session] = {name: started[name] for name in (".bin", "float16") if name in started}
     for session in mine.values():
-        session.call("kernels", path=path, count=20_000)
-    return alternate(mine, 1, "batch", warm_up=False, path=path, start=BATCH, count=count)
+        session.call("kernels", path=path, count=KERNELS)
+    return alternate(mine, 1, "batch", warm_up=False, path=path, start=0, count=BATCH)
 
 
 def unknown_words(report: Report, ngrams: str) -> None:
@@ -70,7 +71,7 @@ def unknown_words(report: Report, ngrams: str) -> None:
         with sessions(context, {peer: (peer, raw, 1), **mine}) as started:
             report.saw(started.values())
             if peer == "fasttext":
-                fresh = first_pass(report, started, unknown, BATCH)
+                fresh = first_pass(started, unknown)
             merge(batch, alternate(started, context.rounds, "batch", path=unknown, start=0, count=BATCH))
             one_thread = {name: session for name, session in started.items() if "2 threads" not in name}
             merge(
@@ -161,7 +162,7 @@ def known_words(report: Report, native: Path, known_batch: Replies, known_single
             "float16": ("vecio", native, 1),
         }
         with sessions(context, wanted) as started:
-            asked = {"path": known, "start": 0, "count": KNOWN_BATCH}
+            asked: dict[str, Any] = {"path": known, "start": 0, "count": KNOWN_BATCH}
             merge(known_batch, alternate(started, context.rounds, "batch", **asked))
             merge(known_single, alternate(started, context.rounds, "single", **asked))
     names = ["fasttext", "finalfusion", "gensim", "gensim KeyedVectors"]

@@ -34,7 +34,7 @@ def one_process(report: Report, subject: str, path: Path, kernels: bool = False)
             report.saw([session])
             session.call("load", path=str(path))
             if kernels:
-                session.call("kernels", path=str(report.context.file("unknown.txt")), count=20_000)
+                session.call("kernels", path=str(report.context.file("unknown.txt")), count=50_000)
             look_up(report, session)
             used = memory(session.pid, path)
             return {**used, "peak": peak_resident(session.pid)}

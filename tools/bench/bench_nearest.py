@@ -66,8 +66,9 @@ def by_vector(report: Report) -> tuple[Rounds, Rounds, dict[str, float]]:
     block: Rounds = {}
     rows: dict[str, list[list[int]]] = {}
     for peer in MATRIX_PEERS:
-        # All of vecio's files stand beside numpy; beside the others the two that are compared with them.
-        chosen = files if peer == "numpy" else {name: files[name] for name in ("float16", "int8")}
+        # Beside numpy stand all native files; beside the others the two that are compared with them.
+        names = ("float16", "int8", "float32") if peer == "numpy" else ("float16", "int8")
+        chosen = {name: files[name] for name in names}
         mine: dict[str, tuple[str, Path | None, int]] = {
             name: ("vecio", path, 1) for name, path in chosen.items()
         }
@@ -76,10 +77,10 @@ def by_vector(report: Report) -> tuple[Rounds, Rounds, dict[str, float]]:
         with sessions(context, {peer: (peer, vectors, 1), **mine}) as started:
             report.saw(started.values())
             rounds, count = (2, 2) if peer in SLOW else (context.rounds, ONE)
-            one_round = {"path": queries, "start": 0, "count": count, "block": 1}
+            one_round: dict[str, Any] = {"path": queries, "start": 0, "count": count, "block": 1}
             merge(one, alternate(started, rounds, "nearest", **one_round))
             if peer not in SLOW:
-                blocks = {"path": queries, "start": 0, "count": BLOCK, "block": BLOCK}
+                blocks: dict[str, Any] = {"path": queries, "start": 0, "count": BLOCK, "block": BLOCK}
                 merge(block, alternate(started, max(2, rounds // 2), "nearest", **blocks))
             if peer == "numpy":
                 asked = {"path": queries, "start": 0, "count": RECALL, "block": BLOCK}
@@ -87,6 +88,13 @@ def by_vector(report: Report) -> tuple[Rounds, Rounds, dict[str, float]]:
             elif peer in started:
                 asked = {"path": queries, "start": 0, "count": 16 if peer in SLOW else BLOCK, "block": BLOCK}
                 rows[peer] = started[peer].call("nearest", **asked)["rows"]
+    with sessions(
+        context, {".bin": ("vecio", files[".bin"], 1)}
+    ) as started:  # computes every vector: seconds
+        few: dict[str, Any] = {"path": queries, "start": 0}
+        merge(one, alternate(started, 1, "nearest", count=3, block=1, **few))
+        merge(block, alternate(started, 1, "nearest", warm_up=False, count=BLOCK, block=BLOCK, **few))
+        rows.update({name: replies[0]["rows"] for name, replies in block.items() if name == ".bin"})
     exact = rows.get("numpy", [])
     recalls = {name: recall(found, exact[: len(found)]) for name, found in rows.items() if exact}
     return one, block, recalls
@@ -129,8 +137,10 @@ def by_word(report: Report) -> None:
                 break
             for name, path in files.items():
                 ask_by_word(report, {name: ("vecio", path, 1)}, first, following, words)
-    peers = {name: Figure(first[name]) for name in ("fasttext", "gensim") if name in first}
-    later = {name: Figure(following[name]) for name in ("fasttext", "gensim") if name in following}
+    peers: dict[str, Figure] = {name: Figure(first[name]) for name in ("fasttext", "gensim") if name in first}
+    later: dict[str, Figure] = {
+        name: Figure(following[name]) for name in ("fasttext", "gensim") if name in following
+    }
     next_goals = {"float16": ("≥ 6× fasttext; 9×", 6.0, 9.0), "int8": ("≥ 10× fasttext; 18×", 10.0, 18.0)}
     for name in files:
         judged = name in next_goals

@@ -234,8 +234,9 @@ class Vecio(Subject):
         return {**spent, "length": length, "last": last}
 
     def op_kernels(self, path: str, count: int) -> Reply:
-        """Embed so many words at once that the kernels are loaded."""
-        self.many(read_words(path, 0, count), None)
+        """Embed the first 100 words of a list over and over, `count` words at once, so that the kernels are loaded."""
+        words = read_words(path, 0, 100)
+        self.many((words * (count // len(words) + 1))[:count], None)
         return {"numba": "numba" in sys.modules}
 
     def op_state(self) -> Reply:
@@ -322,6 +323,15 @@ class FastTextPredict(FastText):
 
     def load(self, path: str) -> None:
         self.model = sys.modules["fasttext"].load_model(path)
+
+    def predict(self, texts: Any) -> Any:
+        if isinstance(texts, str):
+            return self.model.predict(texts, k=1)
+        # Its own form for lists fails (it expects two values of what is one list), so its C++ call is used.
+        return self.model.f.multilinePredict([text + "\n" for text in texts], 1, 0.0, "strict")
+
+    def labels(self, texts: list[str]) -> list[str]:
+        return [best_label(self.predict(text)) for text in texts]
 
 
 class GensimFastText(Subject):

@@ -11,11 +11,11 @@ from typing import Any
 from .._binary import MappedFile
 from ..embeddings import Embeddings
 from ..errors import FormatError, UnknownFormatError, UnsupportedError
-from . import fasttext
+from . import fasttext, safetensors
 from .base import Format
 
 #: In the order in which they are asked.
-FORMATS: tuple[Format, ...] = (fasttext.FORMAT, fasttext.FLORET)
+FORMATS: tuple[Format, ...] = (safetensors.FORMAT, fasttext.FORMAT, fasttext.FLORET)
 
 #: What other files begin with, for a better answer than "unknown".
 STRANGERS = (

@@ -4,17 +4,17 @@ The plain twin is `classifier.Classifier`; both give the same bits. Every sum is
 order of fastText's loops (`src/model.cc`, `src/loss.cc`, `src/matrix.cc`); exp and log are the C library's, called one
 at a time. Nothing is checked here and nothing raises: a line that cannot be served is reported by its number.
 
-`model` is the tuple that `Classifier` makes:
-    numbers     int64: V, longest word n-gram, L, loss, 1 when `weights` is transposed, entry of `</s>` (or -1)
+`model` is the tuple that `Classifier` makes, of few arrays, because each costs a single call 0.1 us:
+    numbers     int64: V, longest word n-gram, L, loss, 1 when `weights` is transposed, entry of `</s>` (or -1), place of
+                the prefix; from TREE on the left, then the right child of each of the L - 1 inner nodes of the tree (hs
+                only); last the bytes that a label begins with
     vocabulary  blob, offsets, gap, table (see `vocabulary`)
-    prefix      uint8: how a label begins
     subwords    see `Subwords.kernel`
     words       storage of the V word rows (see `rows`)
     grams       storage of the n-gram rows
     weights     float32 (D, L), or (L, D): the output rows without their norms
-    norms       float32 (L,): what each dot product is multiplied with; empty: nothing
-    sigmoid     float32 (513,): fastText's table
-    tree        int32 (2, L - 1): left and right child of each inner node; empty unless the loss is hs
+    tables      float32: fastText's 513 values of the logistic function; then what the L dot products are multiplied
+                with, or nothing
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from .rows import add_row, prefetch_row
 
 #: Losses by number, as `Classifier` passes them.
 HS, NS, SOFTMAX, OVA = 1, 2, 3, 4
+#: Where the tree begins in `numbers`, and the norms in `tables`.
+TREE, NORMS = 7, 513
 
 # Calls of the C library. They stay calls: the compiler must not put a vector library's exp in their place.
 _expf = types.ExternalFunction("expf", types.float32(types.float32))
@@ -49,7 +51,7 @@ _log = types.ExternalFunction("log", types.float64(types.float64))
 
 U = np.uint64
 F = np.float32
-_SIGN_BIT, _HIGH, _MIX = U(0x80000000), U(0xFFFFFFFF00000000), U(116049371)
+_HIGH, _MIX = U(0xFFFFFFFF00000000), U(116049371)
 #: fastText's hash of `</s>`.
 _END_HASH = U(3617362777)
 
@@ -70,11 +72,13 @@ def _is_separator(c: Any) -> bool:
 
 
 @jit
-def _has_prefix(text: Any, start: int, stop: int, prefix: Any) -> bool:
-    if stop - start < len(prefix):
+def _is_label(text: Any, start: int, stop: int, numbers: Any) -> bool:
+    """Say whether a token begins as labels do."""
+    prefix = numbers[6]
+    if stop - start < len(numbers) - prefix:
         return False
-    for i in range(len(prefix)):
-        if text[start + i] != prefix[i]:
+    for i in range(len(numbers) - prefix):
+        if text[start + i] != numbers[prefix + i]:
             return False
     return True
 
@@ -86,14 +90,32 @@ def _too_many(length: int, subwords: Any) -> bool:
 
 
 @jit
-def scratch(model: Any, longest: int) -> Any:
-    """Return working memory for lines of at most `longest` bytes: ids, hashes, word, hidden (1, D)."""
-    numbers, subwords, weights = model[0], model[3], model[6]
-    ids = np.empty(PENDING + rows_a_start(subwords, longest + 2), np.int64)
-    hashes = np.empty(longest // 2 + 2 if numbers[1] > 1 else 1, np.uint64)
-    word = np.empty(longest + 2, np.uint8)
+def scratch(model: Any, longest: int, k: int) -> Any:
+    """Return working memory for lines of at most `longest` bytes and the best `k` labels, cut from three arrays.
+
+    ids and hashes (int64) and word (uint8) for `read_line`; hidden, float32 (1, D), where it leaves its result; values
+    (L,), scores and kept (k + 1,), stack and waiting (L + 1,) for `rank`.
+    """
+    numbers, weights = model[0], model[5]
     dim = weights.shape[0] if numbers[4] else weights.shape[1]
-    return ids, hashes, word, np.empty((1, dim), np.float32)
+    room = PENDING + rows_a_start(model[2], longest + 2)
+    tokens = longest // 2 + 2 if numbers[1] > 1 else 1
+    count = numbers[2] if numbers[4] else 0
+    nodes = numbers[2] + 1 if numbers[3] == HS else 0
+    ints = np.empty(room + tokens + k + 1 + nodes, np.int64)
+    floats = np.empty(dim + count + k + 1 + nodes, np.float32)
+    a, b = room + tokens, dim + count
+    return (
+        ints[:room],
+        ints[room:a],
+        np.empty(longest + 2, np.uint8),
+        floats[:dim].reshape(1, dim),
+        floats[dim:b],
+        floats[b : b + k + 1],
+        ints[a : a + k + 1],
+        ints[a + k + 1 :],
+        floats[b + k + 1 :],
+    )
 
 
 @jit
@@ -119,10 +141,10 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
     the dictionary knows go to `labels` as far as there is room. Returns (where the next line begins, number of rows,
     number of labels); -1 rows: the line has too many n-grams.
     """
-    numbers, vocabulary, prefix, subwords, words, grams = model[0], model[1], model[2], model[3], model[4], model[5]
-    blob, offsets, gap, table = vocabulary
+    numbers, subwords, words, grams = model[0], model[2], model[3], model[4]
+    blob, offsets, gap, table = model[1]
     nwords, longest = numbers[0], numbers[1]
-    ids, hashes, word, hidden = work
+    ids, hashes, word, hidden = work[0], work[1], work[2], work[3]
     with_ngrams = has_ngrams(subwords)
     hidden[0] = F(0)
     n, added, tokens, found = 0, 0, 0, 0
@@ -143,9 +165,9 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
             if found < len(labels):
                 labels[found] = entry - nwords
                 found += 1
-        elif entry >= 0 or end or not _has_prefix(text, begin, place, prefix):
+        elif entry >= 0 or end or not _is_label(text, begin, place, numbers):
             if longest > 1:
-                hashes[tokens] = _END_HASH if end else fnv1a(text, begin, place)
+                hashes[tokens] = np.int64(_END_HASH if end else fnv1a(text, begin, place))
                 tokens += 1
             own = own_row(entry, end, nwords, subwords)
             if own >= 0:
@@ -171,12 +193,12 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
     if tokens > 1:
         if tokens * min(longest, tokens) > MOST_NGRAMS:
             return place, -1, found
-        bucket, keys, rows = U(subwords[2]), subwords[4], subwords[5]
+        bucket, pruned = U(subwords[2]), subwords[4]
         for i in range(tokens):
             h = _signed(hashes[i])
             for j in range(i + 1, min(tokens, i + longest)):
                 h = h * _MIX + _signed(hashes[j])
-                row = pruned_row(np.int64(h % bucket), keys, rows)
+                row = pruned_row(np.int64(h % bucket), pruned)
                 if row >= 0:
                     if n >= PENDING:
                         _add_rows(ids, n, nwords, words, grams, hidden)
@@ -193,14 +215,14 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
 @jit
 def _signed(h: Any) -> Any:
     """Return a 32-bit hash read as a signed number and widened to 64 bits."""
-    return h | _HIGH if h & _SIGN_BIT else h
+    return U(h) | _HIGH if h >= 0x80000000 else U(h)
 
 
 # -- dot products ----------------------------------------------------------------------------------------------------
 
 
 @jit
-def _dot_all(weights: Any, norms: Any, hidden: Any, out: Any) -> None:
+def _dot_all(weights: Any, tables: Any, hidden: Any, out: Any) -> None:
     """Write the dot product of `hidden` with every output row to `out`; weights (D, L), each sum in the order of D."""
     dim, count = weights.shape
     for i in range(count):
@@ -220,19 +242,19 @@ def _dot_all(weights: Any, norms: Any, hidden: Any, out: Any) -> None:
         for i in range(count):
             out[i] += w[i] * a
         j += 1
-    if len(norms) > 0:
+    if len(tables) > NORMS:
         for i in range(count):
-            out[i] *= norms[i]
+            out[i] *= tables[NORMS + i]
 
 
 @jit
-def _dot_row(weights: Any, norms: Any, hidden: Any, row: int) -> Any:
+def _dot_row(weights: Any, tables: Any, hidden: Any, row: int) -> Any:
     """Return the dot product of `hidden` with one output row; weights (L, D)."""
     total = F(0)
     for j in range(weights.shape[1]):
         total += weights[row, j] * hidden[0, j]
-    if len(norms) > 0:
-        total *= norms[row]
+    if len(tables) > NORMS:
+        total *= tables[NORMS + row]
     return total
 
 
@@ -298,7 +320,7 @@ def log_score(p: Any) -> Any:
 @jit
 def _probabilities(model: Any, values: Any) -> bool:
     """Turn the dot products into probabilities, in place; return False when one of them is not a number."""
-    loss, sigmoid = model[0][3], model[8]
+    loss, tables = model[0][3], model[6]
     count = len(values)
     for i in range(count):
         if np.isnan(values[i]):
@@ -321,7 +343,7 @@ def _probabilities(model: Any, values: Any) -> bool:
             elif x > F(8):
                 values[i] = F(1)
             else:
-                values[i] = sigmoid[np.int64((x + F(8)) * F(512) / F(8) / F(2))]
+                values[i] = tables[np.int64((x + F(8)) * F(512) / F(8) / F(2))]
     return True
 
 
@@ -344,15 +366,16 @@ def _best(values: Any, k: int, threshold: Any, scores: Any, ids: Any) -> int:
 
 
 @jit
-def _best_in_tree(model: Any, values: Any, hidden: Any, k: int, threshold: Any, scores: Any, ids: Any, stack: Any,
-                  waiting: Any) -> int:
+def _best_in_tree(model: Any, work: Any, k: int, threshold: Any) -> int:
     """Walk the tree of hs depth first, left first, and keep the best `k` leaves (`HierarchicalSoftmaxLoss::dfs`).
 
-    values: the dot products of all inner nodes, or empty: they are made as they are needed. stack, waiting: room for
-    L + 1 nodes and their scores. Returns how many, or -1 when a dot product is not a number.
+    The dot products of the inner nodes are in `work`, or are made as they are needed. Returns how many leaves were kept,
+    or -1 when a dot product is not a number.
     """
-    weights, norms, tree = model[6], model[7], model[9]
-    leaves = model[0][2]
+    numbers, hidden, values, scores, kept, stack, waiting = (
+        model[0], work[3], work[4], work[5], work[6], work[7], work[8]
+    )
+    leaves = numbers[2]
     floor = log_score(threshold)
     size, depth = 0, 1
     stack[0], waiting[0] = 2 * leaves - 2, F(0)
@@ -362,46 +385,36 @@ def _best_in_tree(model: Any, values: Any, hidden: Any, k: int, threshold: Any, 
         if score < floor or (size == k and score < scores[0]):
             continue
         if node < leaves:
-            size = _push(scores, ids, size, k, score, node)
+            size = _push(scores, kept, size, k, score, node)
             continue
         row = node - leaves
-        f = values[row] if len(values) > 0 else _dot_row(weights, norms, hidden, row)
+        f = values[row] if len(values) > 0 else _dot_row(model[5], model[6], hidden, row)
         if np.isnan(f):
             return -1
         f = F(1) / (F(1) + _expf(-f))
-        stack[depth], waiting[depth] = tree[1, row], score + log_score(f)
-        stack[depth + 1], waiting[depth + 1] = tree[0, row], score + log_score(F(1) - f)
+        left = TREE + row
+        stack[depth], waiting[depth] = numbers[left + leaves - 1], score + log_score(f)
+        stack[depth + 1], waiting[depth + 1] = numbers[left], score + log_score(F(1) - f)
         depth += 2
     return size
 
 
 @jit
-def ranking(model: Any, k: int) -> Any:
-    """Return working memory for `rank`: values, scores, ids, stack, waiting."""
-    numbers = model[0]
-    count, hs = numbers[2], numbers[3] == HS
-    return (
-        np.empty(count if numbers[4] else 0, np.float32),
-        np.empty(k + 1, np.float32),
-        np.empty(k + 1, np.int64),
-        np.empty(count + 1 if hs else 0, np.int64),
-        np.empty(count + 1 if hs else 0, np.float32),
-    )
+def rank(model: Any, work: Any, k: int, threshold: Any) -> int:
+    """Leave the best labels of the line that was read, and their scores, in `work`, best first.
 
-
-@jit
-def rank(model: Any, hidden: Any, k: int, threshold: Any, room: Any) -> int:
-    """Leave the best labels and their scores in `room`, best first; return how many, or -1 (not a number)."""
-    values, scores, ids, stack, waiting = room
+    Returns how many there are, or -1 when a dot product is not a number.
+    """
+    values, scores, kept = work[4], work[5], work[6]
     if len(values) > 0:
-        _dot_all(model[6], model[7], hidden, values)
+        _dot_all(model[5], model[6], work[3], values)
     if model[0][3] == HS:
-        size = _best_in_tree(model, values, hidden, k, threshold, scores, ids, stack, waiting)
+        size = _best_in_tree(model, work, k, threshold)
     elif _probabilities(model, values):
-        size = _best(values, k, threshold, scores, ids)
+        size = _best(values, k, threshold, scores, kept)
     else:
         return -1
-    _sort(scores, ids, size)
+    _sort(scores, kept, size)
     return size
 
 
@@ -419,12 +432,11 @@ def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
     longest = 0
     for i in range(start, stop):
         longest = max(longest, bounds[i + 1] - gap - bounds[i])
-    work, room = scratch(model, longest), ranking(model, k)
-    none = np.empty(0, np.int64)
-    scores, kept, limit = room[1], room[2], F(threshold)
+    work = scratch(model, longest, k)
+    scores, kept, none, limit = work[5], work[6], work[0][:0], F(threshold)
     for i in range(start, stop):
         _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
-        size = rank(model, work[3], k, limit, room) if rows > 0 else rows
+        size = rank(model, work, k, limit) if rows > 0 else rows
         if size < 0:
             return i
         counts[i] = size
@@ -437,12 +449,12 @@ def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
 @jit
 def predict_one(model: Any, text: Any, newline: bool, k: int, threshold: float, ids: Any, probs: Any) -> int:
     """Predict labels for one line: the whole of `text`. Returns how many, or -1 when it cannot be served."""
-    work, room = scratch(model, len(text)), ranking(model, k)
-    _, rows, _ = read_line(model, text, 0, len(text), newline, work, np.empty(0, np.int64))
-    size = rank(model, work[3], k, F(threshold), room) if rows > 0 else rows
+    work = scratch(model, len(text), k)
+    _, rows, _ = read_line(model, text, 0, len(text), newline, work, work[0][:0])
+    size = rank(model, work, k, F(threshold)) if rows > 0 else rows
     for r in range(size):
-        ids[r] = room[2][r]
-        probs[r] = _expf(room[1][r])
+        ids[r] = work[6][r]
+        probs[r] = _expf(work[5][r])
     return size
 
 
@@ -452,8 +464,8 @@ def vectors(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
     longest = 0
     for i in range(start, stop):
         longest = max(longest, bounds[i + 1] - gap - bounds[i])
-    work = scratch(model, longest)
-    none = np.empty(0, np.int64)
+    work = scratch(model, longest, 0)
+    none = work[0][:0]
     for i in range(start, stop):
         _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
         if rows < 0:
@@ -469,16 +481,16 @@ def test(model: Any, text: Any, start: int, stop: int, k: int, threshold: float,
     Adds to examples (1,) the lines that have a label and a row, and to tally, int64 (3, L), how often each label stands
     in the text, is predicted, and is both. Returns False when a line cannot be served.
     """
-    work, room = scratch(model, stop - start), ranking(model, k)
+    work = scratch(model, stop - start, k)
     labels = np.empty((stop - start) // 2 + 1, np.int64)
-    kept, limit, place = room[2], F(threshold), start
+    kept, limit, place = work[6], F(threshold), start
     while place < stop:
         place, rows, found = read_line(model, text, place, stop, False, work, labels)
         if rows < 0:
             return False
         if rows == 0 or found == 0:
             continue
-        size = rank(model, work[3], k, limit, room)
+        size = rank(model, work, k, limit)
         if size < 0:
             return False
         examples[0] += 1

@@ -57,7 +57,7 @@ def compare(tally: Any, xx: float, xy: float, yy: float, worst: float, total: fl
 
 @jit
 def float16(x: Any, start: int, stop: int, out: Any, norms: Any, tally: Any) -> None:
-    """Round the rows `start` .. `stop - 1` of x (float32) to `out` (uint16: float16 bits); NaN becomes the plain NaN."""
+    """Round the rows `start` .. `stop - 1` of x (float32) to `out` (bits of float16); a NaN loses its payload."""
     for i in range(start, stop):
         for j in range(x.shape[1]):
             value = x[i, j]

@@ -182,19 +182,27 @@ def find_words(query: Any, bounds: Any, space: int, start: int, stop: int, vocab
 
 
 @jit
-def pruned_row(bucket: int, keys: Any, rows: Any) -> int:
-    """Return the row that pruning kept for this bucket, or -1; keys are sorted, `[-1]` means nothing was pruned."""
-    if len(keys) == 1 and keys[0] == -1:
+def pruned_row(bucket: int, pruned: Any) -> int:
+    """Return the row that pruning kept for this bucket, or -1; `pruned` is what `subwords._pruning` packs."""
+    if len(pruned) == 0:
         return bucket
-    low, high = 0, len(keys)
+    bit = bucket & pruned[1]
+    if (pruned[4 + (bit >> 6)] >> (bit & 63)) & 1 == 0:
+        return -1
+    bins, pairs = pruned[2], pruned[3]
+    part = bins + (bucket >> pruned[0])
+    if part + 1 >= pairs:
+        return -1
+    low, end = pruned[part], pruned[part + 1]
+    high = end
     while low < high:
         middle = (low + high) >> 1
-        if keys[middle] < bucket:
+        if pruned[pairs + 2 * middle] < bucket:
             low = middle + 1
         else:
             high = middle
-    if low < len(keys) and keys[low] == bucket:
-        return rows[low]
+    if low < end and pruned[pairs + 2 * low] == bucket:
+        return pruned[pairs + 2 * low + 1]
     return -1
 
 
@@ -270,7 +278,7 @@ def push_ngrams(text: Any, length: int, place: int, subwords: Any, base: int, id
     Stops when fewer than `rows_a_start` places are left of the `room` in `ids`. Returns the new n, and the place to go
     on from (`length` when done). fastText's order: by start, then by length; `computeSubwords` in `src/dictionary.cc`.
     """
-    minn, maxn, bucket, hashes, keys, rows = subwords
+    minn, maxn, bucket, hashes, pruned = subwords
     need = rows_a_start(subwords, length)
     if hashes > 0 and place == 0:  # floret: the whole word first
         n = _push_floret(text, 0, length, bucket, hashes, base, ids, n)
@@ -293,7 +301,7 @@ def push_ngrams(text: Any, length: int, place: int, subwords: Any, base: int, id
                 if hashes > 0:
                     n = _push_floret(text, place, end, bucket, hashes, base, ids, n)
                 else:
-                    row = pruned_row(np.int64(h % U(bucket)), keys, rows)
+                    row = pruned_row(np.int64(h % U(bucket)), pruned)
                     if row >= 0:
                         ids[n] = base + row
                         n += 1

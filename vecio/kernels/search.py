@@ -115,7 +115,9 @@ class _Emitter:
         plus = b.add if isinstance(vector.type.element, ir.IntType) else b.fadd
         while width > 1:
             width //= 2
-            vector = plus(self.pick(vector, list(range(width))), self.pick(vector, list(range(width, 2 * width))))
+            vector = plus(
+                self.pick(vector, list(range(width))), self.pick(vector, list(range(width, 2 * width)))
+            )
         return b.extract_element(vector, _I32(0))
 
 
@@ -163,7 +165,9 @@ def _emit_dots(context: Any, b: Any, signature: Any, args: Any, squares: bool) -
     target, part, size = (_I32, _I16, 2) if integer else (_FLOAT, _FLOAT, 4)
     add = emit.add_pairs if integer else emit.add_product
     vector = ir.VectorType(target, STEP // 2 if integer else STEP)
-    totals = [cgutils.alloca_once_value(b, ir.Constant(vector, [0] * vector.count)) for _ in range(1 + squares)]
+    totals = [
+        cgutils.alloca_once_value(b, ir.Constant(vector, [0] * vector.count)) for _ in range(1 + squares)
+    ]
     word = rows.dim.type
     rest = b.urem(rows.dim, word(STEP))
 
@@ -267,7 +271,10 @@ def _narrow(typing_context: Any, row: Any, factor: Any, tile: Any, r: Any) -> An
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _above(typing_context: Any, dots: Any, r: Any, first: Any, floors: Any) -> Any:
-    """Return whether dots[r, q] > floors[q] for any of the LANES queries from `first` on; int32 (ROWS, width), (width,)."""
+    """Return whether dots[r, q] > floors[q] for any of the LANES queries from `first` on.
+
+    dots: int32 (ROWS, width); floors: int32 (width,).
+    """
 
     def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, b)
@@ -332,7 +339,7 @@ _strip_dots = _make_tile_dots(1)
 
 @jit
 def push(scores: Any, ids: Any, count: int, score: Any, row: int) -> int:
-    """Put a row into a heap whose worst score is its root; in a full heap it replaces the root. Return the new count."""
+    """Put a row into a heap whose root is its worst score (replacing it, if the heap is full); return the new count."""
     size = len(scores)
     if count < size:
         at = count
@@ -455,7 +462,8 @@ def scan_many(
             length = np.sqrt(_dot(row, 0, values))
             norm = length * abs(scale)
             good[r] = norm <= HUGE
-            _narrow(row, np.float32(UNIT) / length * np.sign(scale) if norm >= TINY else np.float32(0.0), elements, r)
+            factor = np.float32(UNIT) / length * np.sign(scale) if norm >= TINY else np.float32(0.0)
+            _narrow(row, factor, elements, r)
         for at in range(0, whole, VECTORS * LANES):
             _tile_dots(tile, queries, at, dots)
         for at in range(whole, width, LANES):
