@@ -19,18 +19,18 @@ print("result of the child:" + json.dumps(function(*json.loads(sys.argv[5]))))
 """
 
 
-def run(function: Callable[..., Any], *args: Any, user: int | None = None, env: dict[str, str] | None = None) -> Any:
+def run(function: Callable[..., Any], *args: Any, env: dict[str, str] | None = None) -> Any:
     """Call `function(*args)` in a new process and return its result; arguments and result go as JSON.
 
     A function ends the test when it raises, is killed by a signal, or takes two minutes. env: variables to set; an
-    empty value removes one. user: the user's number to run as (root only).
+    empty value removes one.
     """
     variables = dict(os.environ) | (env or {})
     variables = {name: value for name, value in variables.items() if value}
     command = [sys.executable, "-B", "-c", CODE, str(TESTS.parent), str(TESTS), function.__module__, function.__name__]
     done = subprocess.run(
         [*command, json.dumps([str(a) if isinstance(a, Path) else a for a in args])],
-        capture_output=True, text=True, errors="replace", timeout=110, env=variables, user=user, check=False,
+        capture_output=True, text=True, errors="replace", timeout=110, env=variables, check=False,
     )  # fmt: skip
     marker = "result of the child:"
     if done.returncode != 0 or marker not in done.stdout:

@@ -220,6 +220,7 @@ def test_get_writes_numpy_arrays(run: Run, tmp_path: Path) -> None:
     assert np.array_equal(small, np.load(target)[[1, 0]])
     empty = np.load(io.BytesIO(run("get", WORDS, "-", "--format", "npy").out))
     assert empty.shape == (0, 8) and empty.dtype == np.float32
+    assert_error(run("get", NO_SUBWORDS, "-", "--format", "npy", stdin=b"a\nnosuch\n"), 1, "word 2")
 
 
 def test_get_output_names_the_format(run: Run, tmp_path: Path) -> None:
@@ -338,6 +339,11 @@ def test_nn_of_a_stream_is_nn_of_each_word(run: Run) -> None:
 
 def test_nn_of_a_word_without_a_vector(run: Run) -> None:
     assert_error(run("nn", NO_SUBWORDS, "nosuchword"), 1, "nosuchword", "not in the vocabulary")
+    known = run("nn", NO_SUBWORDS, "-", stdin=b"a\n").out
+    stopped = run("nn", NO_SUBWORDS, "-", stdin=b"a\nnosuchword\na\n")
+    assert (stopped.code, stopped.out) == (1, known) and "word 2: 'nosuchword'" in stopped.err
+    skipped = run("nn", NO_SUBWORDS, "-", "--missing", "skip", stdin=b"a\nnosuchword\na\n")
+    assert (skipped.code, skipped.out) == (0, known * 2) and "1 of 3 words" in skipped.err
 
 
 def test_analogy_is_b_minus_a_plus_c(run: Run) -> None:
@@ -586,6 +592,14 @@ def test_a_full_disk_is_an_error() -> None:
     assert process.returncode == 1
 
 
+def test_closed_streams_are_errors() -> None:
+    for closed, argv in ((0, ["-"]), (1, ["die"])):
+        with start("get", WORDS, *argv, preexec_fn=lambda fd=closed: os.close(fd)) as process:
+            out, err = process.communicate()
+        name = b"input" if closed == 0 else b"output"
+        assert (process.returncode, out, err) == (1, b"", b"vecio: standard %b is closed\n" % name)
+
+
 def test_ctrl_c_takes_one_line() -> None:
     with start("get", WORDS, "-") as process:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
@@ -634,9 +648,17 @@ def test_progress_is_for_terminals(
             bar(done, 10)
     text = stream.getvalue()
     assert bool(text) == drawn
-    if drawn:
-        assert text.endswith("\n") and "100%" in text
-        assert text.count("\n") == (1 if stream.isatty() else text.count("task"))
+    if drawn and stream.isatty():  # nothing stays
+        assert "\n" not in text and text.endswith("\r") and text.split("\r")[-2].strip() == ""
+    elif drawn:
+        assert text.endswith("\n") and text.count("\n") == text.count("task") == 5
+
+
+def test_progress_of_nothing() -> None:
+    stream = io.StringIO()
+    with _progress.Progress("task", shown=True, stream=stream):
+        pass
+    assert stream.getvalue() == ""
 
 
 def test_progress_of_a_command(run: Run, tmp_path: Path) -> None:
@@ -684,17 +706,22 @@ def two() -> None:
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installed package that adds commands, and one whose module is missing; the marker of the first's import."""
-    module = tmp_path / "vecio_test_plugin.py"
+    package = tmp_path / "vecio_test_plugin"
+    package.mkdir()
+    module = package / "commands.py"
     module.write_text(PLUGIN)
+    (package / "__init__.py").write_text("")
     folder = tmp_path / "vecio_test_plugin-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: vecio-test-plugin\nVersion: 1.0\n")
     (folder / "entry_points.txt").write_text(
-        "[vecio.commands]\nhello = vecio_test_plugin:hello\ntools = vecio_test_plugin:tools\n"
-        "gone = vecio_test_nowhere:command\nget = vecio_test_plugin:hello\n"
+        "[vecio.commands]\nhello = vecio_test_plugin.commands:hello\ntools = vecio_test_plugin.commands:tools\n"
+        "gone = vecio_test_nowhere:command\nlost = vecio_test_plugin.nowhere:x\n"
+        "get = vecio_test_plugin.commands:hello\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "vecio_test_plugin", raising=False)
+    for name in ("vecio_test_plugin", "vecio_test_plugin.commands"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return Path(f"{module}.imported")
 
 
@@ -704,9 +731,9 @@ def test_plugins_are_listed_without_importing_them(run: Run, plugins: Path) -> N
     ]
     commands = dict(listed)
     assert commands["hello"] == "Greet somebody." and commands["tools"] == "A plug-in."
-    assert commands["gone"] == "(not installed)"
+    assert commands["gone"] == commands["lost"] == "(not installed)"
     assert commands["get"].startswith("Print the vectors")  # its own commands come first
-    assert not plugins.exists()
+    assert not plugins.exists() and "vecio_test_plugin" not in sys.modules
 
 
 def test_plugins_run(run: Run, plugins: Path) -> None:

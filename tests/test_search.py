@@ -311,6 +311,25 @@ def test_realistic_rows_float16_and_int8_against_float32(
         assert overlap >= least
 
 
+def test_rows_that_kernels_cannot_read_in_place(path: str) -> None:
+    """Matrices that do not lie row after row, and norms of another length, are not handed to the kernels."""
+    values = np.asfortranarray(np.random.default_rng(4).standard_normal((400, 30)).astype(np.float32))
+    for count in (1, 20):
+        got = search.nearest(Rows(Float32(values), np.ones(3, np.float32)), values[:count], 5)
+        same(got, naive.nearest(values, values[:count], 5))
+
+
+def test_more_queries_than_one_pass_serves(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "PASS", 7)
+    monkeypatch.setattr(search, "GROUP", 3)
+    rows = awkward(200, 8)
+    queries = np.random.default_rng(1).standard_normal((20, 8)).astype(np.float32)
+    calls: list[tuple[int, int]] = []
+    got = search.nearest(Rows(Float32(rows)), queries, 5, progress=lambda *call: calls.append(call))
+    same(got, naive.nearest(rows, queries, 5))
+    assert calls[-1] == (600, 600)
+
+
 def test_progress_is_called_in_order_and_its_exception_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "kernels_due", lambda seconds: True)
     monkeypatch.setattr(search, "FEWEST", 100)

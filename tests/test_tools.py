@@ -45,22 +45,33 @@ def venv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 
 def test_environment_is_made_once(venv: ModuleType) -> None:
-    python = venv.ensure(".venv", "dev")
+    python = venv.ensure("dev")
     assert python == venv.python_of(venv.ROOT / ".venv")
     assert [step[1:3] for step in venv.steps] == [["-m", "venv"], ["-m", "pip"], ["-m", "pip"]]
     assert venv.steps[-1][-2:] == ["--editable", f"{venv.ROOT}[dev]"]
     assert all(str(venv.CONSTRAINTS) in step for step in venv.steps[1:])
-    assert venv.ensure(".venv", "dev") == python
+    assert venv.ensure("dev") == venv.ensure() == python
     assert len(venv.steps) == 3
+
+
+def test_environment_is_added_to_when_it_lacks_an_extra(venv: ModuleType) -> None:
+    venv.ensure()
+    assert venv.steps[-1][-2:] == ["--editable", str(venv.ROOT)]
+    venv.ensure("dev")
+    assert [step[1:3] for step in venv.steps[3:]] == [["-m", "pip"]]
+    venv.ensure("train")
+    venv.ensure("dev")
+    venv.ensure()
+    assert len(venv.steps) == 5
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
 def test_environment_is_made_anew_when_its_definition_changes(venv: ModuleType, name: str) -> None:
-    venv.ensure(".venv", "dev")
+    venv.ensure("dev")
     (venv.ROOT / name).write_text("changed")
     left = venv.ROOT / ".venv" / "left-over"
     left.touch()
-    venv.ensure(".venv", "dev")
+    venv.ensure("dev")
     assert len(venv.steps) == 6
     assert not left.exists()
 
@@ -77,10 +88,20 @@ def test_broken_installation_is_not_taken_for_a_whole_one(
 
     monkeypatch.setattr(venv, "_run", fail)
     with pytest.raises(SystemExit, match="pip could not install the project"):
-        venv.ensure(".venv", "dev")
+        venv.ensure("dev")
     monkeypatch.setattr(venv, "_run", whole)
-    venv.ensure(".venv", "dev")
+    venv.ensure("dev")
     assert len(venv.steps) == 6
+
+
+def test_environment_of_somebody_else_is_left_alone(venv: ModuleType) -> None:
+    theirs = venv.ROOT / ".venv" / "theirs"
+    theirs.parent.mkdir()
+    theirs.touch()
+    with pytest.raises(SystemExit, match="not made by this tool"):
+        venv.ensure()
+    assert theirs.exists()
+    assert not venv.steps
 
 
 def test_failed_step_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

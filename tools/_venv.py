@@ -16,15 +16,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
+FOLDER = ".venv"
 STAMP = "vecio-stamp"
 
 
-def key(extras: str) -> str:
-    """Return what an environment depends on, as one hash: its definition, the interpreter, and where it lies."""
+def key() -> str:
+    """Return what the environment depends on, as one hash: its definition, the interpreter, and where it lies."""
     digest = hashlib.sha256()
     for path in (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__)):
         digest.update(path.read_bytes())
-    digest.update(repr((extras, sys.version, os.path.realpath(sys.executable), str(ROOT))).encode())
+    digest.update(repr((sys.version, os.path.realpath(sys.executable), str(ROOT))).encode())
     return digest.hexdigest()
 
 
@@ -39,34 +40,40 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in mixing}
 
 
-def ensure(name: str, extras: str = "") -> Path:
-    """Return the interpreter of the project's environment `name`, with vecio[extras] installed editable.
+def ensure(extra: str = "") -> Path:
+    """Return the interpreter of the project's environment, with vecio (and one of its extras) installed editable.
 
-    An environment that is current is used as it is, without the network. Otherwise it is made anew under
-    tools/constraints.txt. Raises SystemExit with one line where that fails.
+    An environment that is current and has the extra is used as it is, without the network. One that lacks only the
+    extra is added to; any other is made anew, under tools/constraints.txt. Raises SystemExit with one line where
+    that fails.
     """
     if sys.version_info < (3, 10):  # noqa: UP036 (pip would say it later and worse)
-        raise SystemExit(
-            f"vecio needs Python 3.10 or newer; this is {sys.version.split()[0]} ({sys.executable})"
-        )
-    folder = ROOT / name
-    python, stamp, wanted = python_of(folder), folder / STAMP, key(extras)
-    if python.exists() and stamp.is_file() and stamp.read_text() == wanted:
-        return python
-    print(f"Making the environment {name} (once; it is kept) ...", flush=True)
+        found = f"{sys.version.split()[0]} ({sys.executable})"
+        raise SystemExit(f"error: vecio needs Python 3.10 or newer; this is {found}")
+    folder = ROOT / FOLDER
+    python, stamp, wanted = python_of(folder), folder / STAMP, key()
+    made, *extras = (stamp.read_text().split() if stamp.is_file() and python.exists() else []) or [""]
     begin = time.monotonic()
-    shutil.rmtree(folder, ignore_errors=True)
-    _run(
-        [sys.executable, "-m", "venv", str(folder)],
-        "no virtual environment could be made (is venv installed?)",
-    )
-    # The build backend first and pinned: an isolated build would fetch an unpinned one.
+    # The build backend is pinned like the rest: an isolated build would fetch the newest.
     pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-c", str(CONSTRAINTS)]
-    _run([*pip, "hatchling", "editables"], "pip could not install the build backend")
-    project = f"{ROOT}[{extras}]" if extras else str(ROOT)
+    if made != wanted:
+        if folder.exists() and not stamp.is_file():
+            raise SystemExit(f"error: {folder} is there, but not made by this tool: move it away")
+        print(f"Making the environment {FOLDER} (once; it is kept) ...", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        stamp.touch()  # ours from now on, though not finished
+        venv = [sys.executable, "-m", "venv", str(folder)]
+        _run(venv, "no virtual environment could be made (is Python's venv installed?)")
+        _run([*pip, "hatchling", "editables"], "pip could not install the build backend")
+        extras = []
+    elif (extra or "core") in extras:
+        return python
+    project = f"{ROOT}[{extra}]" if extra else str(ROOT)
+    print(f"Installing vecio{f' with what its {extra} extra names' if extra else ''} ...", flush=True)
     _run([*pip, "--no-build-isolation", "--editable", project], "pip could not install the project")
-    stamp.write_text(wanted)
-    print(f"Made in {time.monotonic() - begin:.0f} s.", flush=True)
+    stamp.write_text(" ".join([wanted, *sorted({*extras, "core", extra} - {""})]))
+    print(f"Installed in {time.monotonic() - begin:.0f} s.", flush=True)
     return python
 
 

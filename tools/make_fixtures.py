@@ -177,7 +177,10 @@ def train(command: str, folder: Path, texts: Path) -> Path:
     elif task == "supervised":
         model, path = fasttext.train_supervised(str(source), **values), target.with_suffix(".bin")
     else:
-        model, path = unsupervised(fasttext, dict(values, input=str(source), model=task)), target.with_suffix(".bin")
+        model, path = (
+            unsupervised(fasttext, dict(values, input=str(source), model=task)),
+            target.with_suffix(".bin"),
+        )
     model.save_model(str(path))
     return path
 
@@ -204,7 +207,9 @@ def train_floret(call: str, folder: Path, name: str, texts: Path) -> Path:
     values: dict[str, Any] = {}
     for key, value in re.findall(r"(\w+)=('[^']*'|[^,)]+)", call):
         plain = value.strip("'")
-        values[key] = plain if not re.fullmatch(r"[\d.]+", plain) else float(plain) if "." in plain else int(plain)
+        values[key] = (
+            plain if not re.fullmatch(r"[\d.]+", plain) else float(plain) if "." in plain else int(plain)
+        )
     values["input"] = str(texts / Path(values["input"]).name)
     path = folder / name
     floret.train_unsupervised(**values).save_model(str(path))
@@ -251,7 +256,10 @@ def questions(real: Real, path: str) -> dict[str, Any]:
     """Make up what to ask a model: every n-th word, unknown ones, texts in many languages."""
     words, _ = real.words()
     known = words[:3] + words[3 :: max(1, len(words) // 25)]
-    asked: dict[str, Any] = {"path": path, "queries": [{"word": w, "id": 0, "subword_ids": []} for w in (*known, *UNKNOWN)]}
+    asked: dict[str, Any] = {
+        "path": path,
+        "queries": [{"word": w, "id": 0, "subword_ids": []} for w in (*known, *UNKNOWN)],
+    }
     asked["sentences"] = [{"text": t} for t in TEXTS]
     asked["neighbours"] = [{"word": w, "k": 5} for w in (known[1], known[5], "supercalifragilistic")]
     asked["analogies"] = [{"a": known[1], "b": known[2], "c": known[5], "k": 5}]
@@ -276,7 +284,9 @@ def freeze(folder: Path, path: str) -> tuple[str, dict[str, Any]]:
     new["sha256"] = hashlib.sha256(data).hexdigest()
     new["vocabulary"] = {"size": len(words), "sha256": hashlib.sha256(b"\0".join(map(raw, words))).hexdigest(),
                          "counts": int(sum(counts))}  # fmt: skip
-    new["note"] = "asked after today's header was put in: the program refuses the file as it is" if old else ""
+    new["note"] = (
+        "asked after today's header was put in: the program refuses the file as it is" if old else ""
+    )
     return Path(path).stem + ".json", new
 
 

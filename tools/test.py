@@ -4,7 +4,7 @@
     python3 tools/test.py tests/test_house.py   the checks, and these tests only
     python3 tools/test.py -k pickle -x          arguments go to pytest as they are
 
-The first run makes the environment .venv (one to two minutes, network); later ones re-use it and need no network.
+The first run makes the environment .venv (a minute or two, network); later ones re-use it and need no network.
 Every check runs even if one before it fails; the exit status is 0 only if all are well.
 """
 
@@ -34,7 +34,7 @@ def checks(python: str, arguments: list[str]) -> list[tuple[str, list[str]]]:
 
 def main(arguments: list[str]) -> int:
     """Run the checks, print a summary, return the exit status."""
-    python = str(_venv.ensure(".venv", "dev"))
+    python = str(_venv.ensure("dev"))
     results = []
     for name, command in checks(python, arguments):
         print(f"\n== {name}", flush=True)

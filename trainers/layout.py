@@ -40,7 +40,11 @@ def fit(places: Array, frame: tuple[float, float, float, float]) -> Array:
 
 
 def place(
-    homes: Array, sizes: Array, frame: tuple[float, float, float, float], importance: Array, farthest: float = 170.0
+    homes: Array,
+    sizes: Array,
+    frame: tuple[float, float, float, float],
+    importance: Array,
+    farthest: float = 170.0,
 ) -> tuple[Array, Array]:
     """Put boxes near their homes so that none overlaps another; return centres (N, 2) and which found room (bool, N).
 

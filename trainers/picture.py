@@ -26,7 +26,18 @@ _SANS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'Nimbus Sans', '
 _SERIF = "Georgia, 'Iowan Old Style', 'Liberation Serif', 'DejaVu Serif', serif"
 # Dark enough to read on their own tint, and told apart by most eyes.
 _COLOURS = (
-    *("#1f5f99", "#b3541e", "#1c7c6c", "#9a3b7d", "#5b6b1f", "#6a4fa3", "#a8323e", "#7a5a2b", "#2f7f3f", "#4a5a78"),
+    *(
+        "#1f5f99",
+        "#b3541e",
+        "#1c7c6c",
+        "#9a3b7d",
+        "#5b6b1f",
+        "#6a4fa3",
+        "#a8323e",
+        "#7a5a2b",
+        "#2f7f3f",
+        "#4a5a78",
+    ),
 )
 MAX_GROUPS = len(_COLOURS)
 _SMALLEST, _LARGEST = 13.0, 27.0  # font sizes
@@ -37,8 +48,8 @@ _PILL_SIZE = 19.0
 class Word:
     """One word of the map.
 
-    place: where the projection put it. weight: its frequency. group: its colour, from 0. links: for a word that the text
-    never held, the numbers of its nearest known words on the map; None for a known one.
+    place: where the projection put it. weight: its frequency. group: its colour, from 0. links: for a word that the
+    text never held, the numbers of its nearest known words on the map; None for a known one.
     """
 
     text: str
@@ -48,8 +59,10 @@ class Word:
     links: tuple[int, ...] | None = None
 
 
-def draw(words: list[Word], title: str, subtitle: str) -> str:
-    """Return the map as the text of an SVG file. A known word that finds no room is left out.
+def draw(words: list[Word], names: list[str], title: str, subtitle: str) -> str:
+    """Return the map as the text of an SVG file; names: of the groups. A known word that finds no room is left out.
+
+    `{shown}` in the subtitle becomes the number of known words on the map.
 
     ValueError: there are no known words, or more groups than colours.
     """
@@ -61,16 +74,18 @@ def draw(words: list[Word], title: str, subtitle: str) -> str:
     boxes = np.array([_box(word, size) for word, size in zip(words, sizes, strict=True)])
     centres = layout.fit(np.array([word.place for word in words]), _FRAME)
     linked = {i for word in words for i in word.links or ()}
-    importance = [w.weight + (1e12 if w.links is not None else 1e9 * (i in linked)) for i, w in enumerate(words)]
+    importance = [
+        w.weight + (1e12 if w.links is not None else 1e9 * (i in linked)) for i, w in enumerate(words)
+    ]
     centres, shown = layout.place(centres, boxes, _FRAME, np.array(importance))
     parts = [
         _territories(centres, boxes, groups, shown & known),
         _lines(words, centres, boxes, shown),
         _labels(words, centres, sizes, shown),
         _pills(words, centres, boxes, shown),
-        _legend(_group_names(words, shown)),
+        _legend(names),
     ]
-    return _document(title, subtitle, parts)
+    return _document(title, subtitle.replace("{shown}", str(int((shown & known).sum()))), parts)
 
 
 def _font_sizes(words: list[Word]) -> list[float]:
@@ -79,7 +94,9 @@ def _font_sizes(words: list[Word]) -> list[float]:
     low, high = np.quantile(weights[known], [0.05, 1.0])
     share = np.clip((weights - low) / max(high - low, 1e-9), 0.0, 1.0)
     return [
-        _PILL_SIZE if word.links is not None else round(_SMALLEST + (_LARGEST - _SMALLEST) * float(s) ** 1.3, 1)
+        _PILL_SIZE
+        if word.links is not None
+        else round(_SMALLEST + (_LARGEST - _SMALLEST) * float(s) ** 1.3, 1)
         for word, s in zip(words, share, strict=True)
     ]
 
@@ -88,16 +105,6 @@ def _box(word: Word, size: float) -> tuple[float, float]:
     """Return the width and height that a word takes, with the air around it."""
     width = layout.text_width(word.text, size)
     return (width + 34.0, size + 24.0) if word.links is not None else (width + 10.0, size * 1.06 + 4.0)
-
-
-def _group_names(words: list[Word], shown: Array) -> list[str]:
-    """Name each group by its three most frequent words on the map."""
-    names = []
-    for group in range(max(word.group for word in words) + 1):
-        own = [w for w, there in zip(words, shown, strict=True) if there and w.group == group and w.links is None]
-        own.sort(key=lambda word: -word.weight)
-        names.append(" · ".join(word.text for word in own[:3]))
-    return names
 
 
 def _territories(centres: Array, boxes: Array, groups: Array, chosen: Array) -> str:
@@ -122,7 +129,9 @@ def _smooth(line: Array) -> str:
     corners = line[::2] if len(line) > 12 else line
     middles = (corners + np.roll(corners, -1, axis=0)) / 2.0
     start = f"M{middles[-1, 0]:.1f} {middles[-1, 1]:.1f}"
-    curve = "".join(f"Q{c[0]:.1f} {c[1]:.1f} {m[0]:.1f} {m[1]:.1f}" for c, m in zip(corners, middles, strict=True))
+    curve = "".join(
+        f"Q{c[0]:.1f} {c[1]:.1f} {m[0]:.1f} {m[1]:.1f}" for c, m in zip(corners, middles, strict=True)
+    )
     return start + curve + "Z"
 
 
@@ -133,8 +142,14 @@ def _lines(words: list[Word], centres: Array, boxes: Array, shown: Array) -> str
         for j in word.links or ():
             if shown[i] and shown[j]:
                 (x, y), (u, v) = centres[i], _border(centres[j], boxes[j], centres[i])
-                parts.append(f'<path d="M{x:.1f} {y:.1f}L{u:.1f} {v:.1f}"/><circle cx="{u:.1f}" cy="{v:.1f}" r="2.6"/>')
-    return f'<g stroke="{_PILL}" stroke-width="1.3" stroke-opacity="0.62" fill="{_PILL}">' + "".join(parts) + "</g>"
+                parts.append(
+                    f'<path d="M{x:.1f} {y:.1f}L{u:.1f} {v:.1f}"/><circle cx="{u:.1f}" cy="{v:.1f}" r="2.6"/>'
+                )
+    return (
+        f'<g stroke="{_PILL}" stroke-width="1.3" stroke-opacity="0.62" fill="{_PILL}">'
+        + "".join(parts)
+        + "</g>"
+    )
 
 
 def _border(centre: Array, box: Array, towards: Array) -> tuple[float, float]:
@@ -165,7 +180,9 @@ def _labels(words: list[Word], centres: Array, sizes: list[float], shown: Array)
         ]
         parts.append(f'<g fill="{_COLOURS[group]}">' + "\n".join(texts) + "</g>")
     return (
-        f'<defs><g id="words" text-anchor="middle" font-family="{_SANS}">' + "\n".join(parts) + "</g></defs>\n"
+        f'<defs><g id="words" text-anchor="middle" font-family="{_SANS}">'
+        + "\n".join(parts)
+        + "</g></defs>\n"
         f'<use href="#words" stroke="{_PAPER}" stroke-width="3.5" stroke-opacity="0.8" stroke-linejoin="round"/>\n'
         '<use href="#words"/>'
     )
@@ -195,14 +212,16 @@ def _legend(names: list[str]) -> str:
     parts = []
     for number, name in enumerate(names):
         x = 70.0 + (number % columns) * 290.0
-        y = 1094.0 + (number // columns) * 31.0
+        y = 1100.0 + (number // columns) * 31.0
         parts.append(
             f'<circle cx="{x}" cy="{y}" r="7.5" fill="{_COLOURS[number]}" fill-opacity="0.85"/>'
             f'<text x="{x + 17}" y="{y + 5}" font-size="15.5" fill="{_INK}">{escape(name)}</text>'
         )
-    parts.append(_pill("word", 1268.0, 1098.0, 70.0, 16.0))
-    for line, text in enumerate(("not in the text: placed by its spelling,", "lines lead to its nearest known words")):
-        parts.append(f'<text x="1314" y="{1096 + 21 * line}" font-size="14" fill="{_GREY}">{text}</text>')
+    parts.append(_pill("word", 1268.0, 1104.0, 70.0, 16.0))
+    for line, text in enumerate(
+        ("not in the text: placed by its spelling,", "lines lead to its nearest known words")
+    ):
+        parts.append(f'<text x="1314" y="{1102 + 21 * line}" font-size="14" fill="{_GREY}">{text}</text>')
     return f'<g font-family="{_SANS}">' + "\n".join(parts) + "</g>"
 
 
@@ -211,7 +230,8 @@ def _document(title: str, subtitle: str, parts: list[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'role="img">\n<title>{escape(title)}</title>\n<desc>{escape(subtitle)}</desc>\n'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{_PAPER}"/>\n'
-        f'<text x="62" y="84" font-family="{_SERIF}" font-size="42" font-weight="700" fill="{_INK}">{escape(title)}</text>\n'
+        f'<text x="62" y="84" font-family="{_SERIF}" font-size="42" font-weight="700" fill="{_INK}">'
+        f"{escape(title)}</text>\n"
         f'<text x="64" y="124" font-family="{_SANS}" font-size="18.5" fill="{_GREY}">{escape(subtitle)}</text>\n'
         + "\n".join(parts)
         + "\n</svg>\n"

@@ -38,11 +38,11 @@ def tsne(vectors: Array, perplexity: float = 15.0, iterations: int = 600) -> Arr
     equal output. Cost: 1 s for 400 points on one core.
     """
     count = len(vectors)
-    if count < 3:
-        return np.array([[0.0, 0.0], [1.0, 0.0]][:count]).reshape(count, 2) - (0.5 if count == 2 else 0.0) * np.array([1.0, 0.0])
+    if count < 3:  # there are no neighbourhoods: side by side
+        return np.stack([np.arange(count) - (count - 1) / 2, np.zeros(count)], axis=1)
     unit = unit_rows(vectors)
     distances = np.maximum(2.0 - 2.0 * (unit @ unit.T), 0.0)
-    chances = _chances(distances, min(perplexity, (count - 1) / 3))
+    chances = _chances(distances, max(1.0, min(perplexity, (count - 1) / 3)))
     places = _principal_components(unit)
     places *= 1e-2 / max(float(np.std(places)), _TINY)
     speed = np.zeros_like(places)
@@ -118,7 +118,8 @@ def kmeans(points: Array, k: int, seed: int = 0, iterations: int = 100) -> Array
             if (nearest == groups).all():
                 break
             groups = nearest
-            centres = np.stack([points[groups == g].mean(axis=0) if (groups == g).any() else centres[g] for g in range(k)])
+            for group in np.unique(groups):
+                centres[group] = points[groups == group].mean(axis=0)
         cost = float(((points - centres[groups]) ** 2).sum())
         if cost < best_cost:
             best, best_cost = groups, cost

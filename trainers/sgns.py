@@ -57,6 +57,7 @@ from .corpus import Corpus
 Array = npt.NDArray[Any]
 
 _BLOCK = 8_192  # tokens that are trained with one rate and reported together
+_DIVERGED = 100.0  # loss for each of the 1 + K words of a pair; a run starts at log 2 and falls
 _TABLE = 1 << 20  # slots of the table that negatives are drawn from
 
 
@@ -171,12 +172,16 @@ def train(
             epoch_loss += loss
             epoch_pairs += pairs
             recent.append((loss, pairs))
-            if not math.isfinite(loss):
-                raise TrainingError(f"the loss is no longer a number in epoch {epoch + 1}: try a smaller lr than {config.lr}")
+            if not loss <= _DIVERGED * (1 + config.negatives) * max(pairs, 1):  # NaN too
+                raise TrainingError(
+                    f"the training diverged in epoch {epoch + 1}: try a smaller lr than {config.lr}"
+                )
             if progress is not None:
                 now = time.perf_counter() - started
                 rate = schedule.linear(done, total, config.lr)
                 progress(Progress(done, total, _mean(recent), rate, now))
+        if epoch_pairs == 0 and config.sample == 0:
+            raise TrainingError("no passage of the text holds two words: a word needs others around it")
         model.losses.append(epoch_loss / max(epoch_pairs, 1))
     model.seconds = time.perf_counter() - started
     return model
@@ -228,15 +233,19 @@ def _prepare(corpus: Corpus, config: SgnsConfig) -> tuple[SgnsModel, _Run]:
     from .kernels_cpu import sgns as kernels
 
     nwords = len(corpus.words)
+    if nwords + config.bucket >= 1 << 31:
+        raise TrainingError(
+            f"{nwords} words and {config.bucket} n-gram rows are more than 2^31 rows: lower bucket"
+        )
     rows, row_starts = input_rows(corpus.words, config)
+    reached = np.unique(rows)
     try:
         inputs = np.zeros((nwords + (config.bucket if config.maxn > 0 else 0), config.dim), np.float32)
         outputs = np.zeros((nwords, config.dim), np.float32)
+        start_values = np.empty((len(reached), config.dim), np.float32)
     except (MemoryError, ValueError) as error:
         size = 4 * config.dim * (2 * nwords + config.bucket)
-        raise TrainingError(f"the matrices need {size / 1e9:.1f} GB, more than there is: lower dim or bucket") from error
-    reached = np.unique(rows)
-    start_values = np.empty((len(reached), config.dim), np.float32)
+        raise TrainingError(f"no memory for matrices of {size / 1e9:.1f} GB: lower dim or bucket") from error
     kernels.fill_uniform(start_values.reshape(-1), 1.0 / config.dim, _random_state(config.seed))
     inputs[reached] = start_values
     model = SgnsModel(corpus, config, inputs, outputs)
@@ -262,7 +271,9 @@ def _random_state(*key: int) -> Array:
     return np.random.SeedSequence(key).generate_state(1, np.uint64)
 
 
-def _train_block(model: SgnsModel, run: _Run, first: int, last: int, rate: float, state: Array) -> tuple[float, int]:
+def _train_block(
+    model: SgnsModel, run: _Run, first: int, last: int, rate: float, state: Array
+) -> tuple[float, int]:
     from .kernels_cpu import sgns as kernels
 
     corpus, config = model.corpus, model.config

@@ -13,10 +13,10 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib.util
+import inspect
 import os
 import re
 import stat
-import sys
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,7 +24,16 @@ from dataclasses import dataclass, field
 
 # Not library text: other people's packages, tests (absent from many installations), caches.
 _SKIPPED_FOLDERS = frozenset(
-    {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "lib-dynload", "ensurepip"}
+    {
+        "site-packages",
+        "dist-packages",
+        "__pycache__",
+        "test",
+        "tests",
+        "idle_test",
+        "lib-dynload",
+        "ensurepip",
+    }
 )
 # Bounds, far above what any release holds (Python 3.11: 734 files, 12 MB): a strange folder cannot stall the reader.
 _MAX_FILES = 5_000
@@ -46,7 +55,10 @@ class Text:
 
 
 def collect(
-    folder: str | None = None, *, max_files: int = _MAX_FILES, progress: Callable[[int, int], None] | None = None
+    folder: str | None = None,
+    *,
+    max_files: int = _MAX_FILES,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Text:
     """Collect the passages of the standard library in `folder` (default: the running Python's).
 
@@ -120,15 +132,8 @@ def _passages(source: str) -> Iterator[str]:
             if documentation:
                 yield documentation
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
-            yield _dedented(node.value)
+            yield inspect.cleandoc(node.value)  # as above: a documentation string met twice is one passage
     yield from _comments(source)
-
-
-def _dedented(string: str) -> str:
-    """Return the string as `ast.get_docstring` would, so that a documentation string met twice is one passage."""
-    import inspect
-
-    return inspect.cleandoc(string)
 
 
 def _comments(source: str) -> Iterator[str]:
@@ -146,16 +151,18 @@ def _comments(source: str) -> Iterator[str]:
 
 
 def _builtin_documentation() -> Iterator[str]:
-    """Yield the documentation of the built-in types, their methods, and the built-in functions, by name."""
-    for module in (builtins, sys):
-        for name in sorted(vars(module)):
-            thing = vars(module)[name]
-            if isinstance(thing, type):
-                yield from _documentation(thing)
-                for member in sorted(vars(thing)):
-                    yield from _documentation(vars(thing)[member])
-            elif callable(thing):
-                yield from _documentation(thing)
+    """Yield the documentation of the built-in types, their methods, and the built-in functions, by name.
+
+    What a session or a tool has put among them is left out.
+    """
+    for name in sorted(vars(builtins)):
+        thing = vars(builtins)[name]
+        if name.startswith("_") or getattr(thing, "__module__", None) != "builtins":
+            continue
+        yield from _documentation(thing)
+        if isinstance(thing, type):
+            for member in sorted(vars(thing)):
+                yield from _documentation(vars(thing)[member])
 
 
 def _documentation(thing: object) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Word vectors from any file, mapped where they lie; a vector for any word, known or unknown."""
 
+from ._version import __version__ as __version__
 from .embeddings import Embeddings
 from .errors import (
     FormatError,
@@ -13,8 +14,6 @@ from .errors import (
 from .formats import detect, formats, open
 from .formats.convert import ConversionReport, convert
 from .verify import VerifyReport, verify
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ConversionReport",

@@ -41,11 +41,12 @@ class MappedFile:
     def __init__(self, path: str, fd: int, size: int, mtime: int) -> None:
         self.path = path
         self.size = size
-        self.closed = False
+        self.closed = True  # until it is mapped: where that fails, the descriptor is the caller's to close
         self._fd = fd
         self._mtime = mtime
         self._checked = -1.0
         self.map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+        self.closed = False
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> MappedFile:
@@ -120,7 +121,8 @@ class MappedFile:
                 expected=f"{need} bytes",
                 found=f"{max(self.size - offset, 0)} bytes",
             )
-        return np.ndarray(dims, kind, buffer=self.map, offset=offset if count else 0)
+        whole = np.frombuffer(self.map, np.uint8)  # holds the map: close() must not unmap under a living array
+        return np.ndarray(dims, kind, buffer=whole, offset=offset if count else 0)
 
     def advise(self, advice: str, start: int = 0, length: int | None = None) -> None:
         """Give the kernel a hint (`"RANDOM"`, `"WILLNEED"`, `"POPULATE_READ"`, `"DONTNEED"`) on part of the map.

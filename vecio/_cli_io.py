@@ -14,8 +14,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from ._binary import atomic_write
 from .errors import VecioError
 
 if TYPE_CHECKING:
@@ -37,14 +38,37 @@ NPY_HEADER = 128
 
 
 def stdin() -> BinaryIO:
-    """Return standard input as bytes."""
+    """Return standard input as bytes; raises VecioError if the process was started without one."""
+    if sys.stdin is None:
+        raise VecioError("standard input is closed")
     return sys.stdin.buffer
 
 
 def stdout() -> BinaryIO:
-    """Return standard output as bytes, after what was printed as text."""
+    """Return standard output as bytes, after what was printed as text; VecioError if there is none."""
+    if sys.stdout is None:
+        raise VecioError("standard output is closed")
     sys.stdout.flush()
     return sys.stdout.buffer
+
+
+@contextlib.contextmanager
+def sink(output: str | None, *, rewindable: bool) -> Iterator[BinaryIO]:
+    """Open where results go: a file that appears when it is complete, or standard output (`output` is None).
+
+    `rewindable`: the writer goes back to its start; standard output then gets everything at the end, from a temporary
+    file, and nothing if the writer fails.
+    """
+    if output is not None:
+        with atomic_write(output) as stream:
+            yield stream
+    elif not rewindable:
+        yield stdout()
+    else:
+        with tempfile.TemporaryFile() as spool:
+            yield cast(BinaryIO, spool)
+            spool.seek(0)
+            shutil.copyfileobj(spool, stdout(), 1 << 20)
 
 
 def lines(stream: BinaryIO) -> Iterator[list[bytes]]:
@@ -168,16 +192,14 @@ def _json_vector(word: bytes, row: bytes) -> bytes:
 class NpyWriter:
     """One (n, D) float32 array in numpy's .npy format, without the words.
 
-    The number of rows stands in the header, so a file is patched at the end; a pipe gets its bytes at the end, from a
-    temporary file.
+    The number of rows stands in the header, so the stream must be one that can be written at its start again.
     """
 
-    def __init__(self, stream: BinaryIO, dim: int, *, patch: bool) -> None:
-        self._target = stream
-        self._stream: Any = stream if patch else tempfile.TemporaryFile()
+    def __init__(self, stream: BinaryIO, dim: int) -> None:
+        self._stream = stream
         self._dim = dim
         self._rows = 0
-        self._stream.write(npy_header(0, dim))
+        stream.write(npy_header(0, dim))
 
     def write(self, words: list[bytes], vectors: npt.NDArray[np.float32]) -> None:
         """Write one block."""
@@ -185,15 +207,10 @@ class NpyWriter:
         self._rows += len(words)
 
     def finish(self) -> None:
-        """Write the header again, now with the number of rows, and hand the bytes on."""
+        """Write the header again, now with the number of rows."""
         self._stream.seek(0)
         self._stream.write(npy_header(self._rows, self._dim))
-        if self._stream is self._target:
-            self._stream.seek(0, os.SEEK_END)
-            return
-        self._stream.seek(0)
-        with self._stream:
-            shutil.copyfileobj(self._stream, self._target, 1 << 20)
+        self._stream.seek(0, os.SEEK_END)
 
 
 def npy_header(rows: int, dim: int) -> bytes:

@@ -69,20 +69,33 @@ def _entry_points() -> dict[str, EntryPoint]:
 def _first_line(entry: EntryPoint) -> str:
     """Return the first line of the help of a plug-in, read from its source: nothing of it is imported or run."""
     import ast
-    import importlib.util
 
     module, _, name = entry.value.partition(":")
     try:
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.origin:
+        place = _source(module.strip())
+        if place is None:
             return "(not installed)"
-        with open(spec.origin, "rb") as file:
+        with open(place, "rb") as file:
             tree = ast.parse(file.read())
     except (ImportError, OSError, SyntaxError, ValueError):
         return "(cannot be read)"
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name.strip()]
     text = ast.get_docstring(functions[0] if functions else tree) or ""
     return text.strip().split("\n\n")[0].replace("\n", " ")
+
+
+def _source(module: str) -> str | None:
+    """Return the file of a module without importing the packages it lies in, or None."""
+    from importlib.machinery import PathFinder
+    from importlib.util import find_spec
+
+    parts = module.split(".")
+    spec = find_spec(parts[0])
+    for i in range(1, len(parts)):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(".".join(parts[: i + 1]), list(spec.submodule_search_locations))
+    return None if spec is None else spec.origin
 
 
 def _load(entry: EntryPoint) -> Any:
@@ -111,7 +124,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     try:
         with _warnings_on_one_line():
             code = typer.main.get_command(app).main(list(arguments), "vecio", standalone_mode=False)
-            sys.stdout.flush()
+            _flush()
     except (Exception, KeyboardInterrupt) as error:
         return _report(error.__cause__ if isinstance(error, _Stopped) else error)
     return code if isinstance(code, int) else 0
@@ -141,9 +154,14 @@ def _report(error: BaseException | None) -> int:
         assert error is not None
         raise error
     with contextlib.suppress(OSError):
-        sys.stdout.flush()
+        _flush()
     say(f"{prefix}: {sentence}")
     return code
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _usage(error: Any) -> tuple[str, str, int]:

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ._progress import Progress
     from .embeddings import Embeddings
+    from .errors import VecioError
     from .explain import Explanation
 
 #: Queries of `nn -` that are searched for together: one pass over the matrix serves them all.
@@ -43,6 +44,13 @@ class Missing(str, enum.Enum):
     fail = "raise"
     zero = "zero"
     nan = "nan"
+    skip = "skip"
+
+
+class MissingQuery(str, enum.Enum):
+    """What `nn` does with a word that cannot be embedded."""
+
+    fail = "raise"
     skip = "skip"
 
 
@@ -187,27 +195,29 @@ def get(
     from . import _cli_io as io
 
     chosen = _vector_format(form, output, as_json)
-    if chosen is VectorFormat.npy and output is None and sys.stdout.isatty():
+    if chosen is VectorFormat.npy and output is None and io.stdout().isatty():
         _wrong("will not write an array to a terminal; give a file", "--output")
-    dropped = 0
+    done = dropped = 0
     with (
         _opened(model) as e,
-        _sink(output) as stream,
+        io.sink(output, rewindable=chosen is VectorFormat.npy) as stream,
         _counting(words, "words", output=output, progress=progress) as bar,
     ):
         writer: io.VectorWriter
         if chosen is VectorFormat.npy:
-            writer = io.NpyWriter(stream, e.dim, patch=output is not None)
+            writer = io.NpyWriter(stream, e.dim)
         else:
             writer = (io.JsonWriter if chosen is VectorFormat.jsonl else io.TextWriter)(stream, precision)
-        done = 0
         for block in _arguments(words):
-            dropped += _write_vectors(e, writer, block, missing, done)
+            kept, vectors, error = _embed(e, block, missing, done)
+            writer.write(kept, vectors)
+            if error is not None:
+                raise error
             done += len(block)
+            dropped += len(block) - len(kept)
             bar(done)
         writer.finish()
-    if dropped:
-        warn(f"{dropped} of {done} words cannot be embedded and were left out")
+    _warn_of_dropped(dropped, done)
 
 
 def _vector_format(form: VectorFormat | None, output: str | None, as_json: bool) -> VectorFormat:
@@ -222,29 +232,35 @@ def _vector_format(form: VectorFormat | None, output: str | None, as_json: bool)
     return {".npy": VectorFormat.npy, ".jsonl": VectorFormat.jsonl}.get(ending, VectorFormat.text)
 
 
-def _write_vectors(e: Embeddings, writer: Any, words: list[bytes], missing: Missing, before: int) -> int:
-    """Write the vectors of a block of words; return how many were left out.
+def _embed(
+    e: Embeddings, words: list[bytes], missing: Missing, before: int
+) -> tuple[list[bytes], npt.NDArray[np.float32], VecioError | None]:
+    """Return the words of a block that are kept, their vectors, and the error that ends the command, if any.
 
-    Raises VecioError at the first word that cannot be embedded if `missing` says so; what stands before it is written.
+    If `missing` says so, a word that cannot be embedded is that error, and what stands before it is kept. `before`: how
+    many words came before this block.
     """
     from .errors import VecioError, WordError
 
     vectors = e.embed(words, missing="zero" if missing is Missing.zero else "nan")
     absent = [] if missing in (Missing.zero, Missing.nan) else _absent(e, words, vectors)
     if not absent:
-        writer.write(words, vectors)
-    elif missing is Missing.skip:
+        return words, vectors, None
+    if missing is Missing.skip:
         left_out = set(absent)
         kept = [i for i in range(len(words)) if i not in left_out]
-        writer.write([words[i] for i in kept], vectors[kept])
-    else:
-        first = absent[0]
-        writer.write(words[:first], vectors[:first])
-        try:
-            e.embed(words[first].decode("utf-8", "surrogateescape"))
-        except WordError as error:
-            raise VecioError(f"word {before + first + 1}: {error} (see --missing)") from None
-    return len(absent)
+        return [words[i] for i in kept], vectors[kept], None
+    first = absent[0]
+    try:
+        e.embed(words[first].decode("utf-8", "surrogateescape"))
+    except WordError as error:
+        sentence = f"word {before + first + 1}: {error} (see --missing)"
+    return words[:first], vectors[:first], VecioError(sentence)
+
+
+def _warn_of_dropped(dropped: int, done: int) -> None:
+    if dropped:
+        warn(f"{dropped} of {done} words cannot be embedded and were left out")
 
 
 def _absent(e: Embeddings, words: list[bytes], vectors: npt.NDArray[np.float32]) -> list[int]:
@@ -260,6 +276,9 @@ def nn(
     model: Model,
     words: Words,
     k: Neighbours = 10,
+    missing: Annotated[
+        MissingQuery, typer.Option(help="A word that cannot be embedded stops the command, or is left out.")
+    ] = MissingQuery.fail,
     as_json: Json = False,
     progress: ShowProgress = None,
 ) -> None:
@@ -272,13 +291,17 @@ def nn(
     vecio nn model.bin - -k 3 < words.txt
     """
     named = words == ["-"] or len(words) > 1
-    done = 0
-    with _opened(model) as e, _counting(words, "words", progress=progress) as bar:
+    done = dropped = 0
+    with _opened(model) as e:
         for block in _arguments(words, NEIGHBOUR_BLOCK):
-            for word, found in zip(block, _neighbours(e, block, k, progress), strict=True):
+            kept, vectors, error = _embed(e, block, Missing(missing.value), done)
+            for word, found in zip(kept, _neighbours(e, kept, vectors, k, progress), strict=True):
                 _print_neighbours({"word": word}, found, word + b"\t" if named else b"", as_json)
+            if error is not None:
+                raise error
             done += len(block)
-            bar(done)
+            dropped += len(block) - len(kept)
+    _warn_of_dropped(dropped, done)
 
 
 @app.command()
@@ -305,13 +328,13 @@ def analogy(
 
 
 def _neighbours(
-    e: Embeddings, words: list[bytes], k: int, progress: bool | None
+    e: Embeddings, words: list[bytes], vectors: npt.NDArray[np.float32], k: int, progress: bool | None
 ) -> list[list[tuple[str, float]]]:
-    """Return the neighbours of each word, without the word itself; many words share one pass over the matrix."""
+    """Return the neighbours of each word, without the word itself; all share one pass over the matrix."""
+    if not words:
+        return []
     with _searching(progress) as bar:
-        if len(words) == 1:
-            return [e.most_similar(words, topn=k, progress=bar)]
-        ids, scores = e.nearest(words, k + 1, progress=bar)
+        ids, scores = e.nearest(vectors, k + 1, progress=bar)
     answers = []
     for own, row, cosines in zip(e.index(words).tolist(), ids.tolist(), scores.tolist(), strict=True):
         others = [(i, cosine) for i, cosine in zip(row, cosines, strict=True) if i not in (own, -1)]
@@ -408,15 +431,8 @@ def test(
         for name, report in result.labels.items()
     }
     if as_json:
-        _print_json(
-            {
-                "examples": result.examples,
-                "k": k,
-                "precision": result.precision,
-                "recall": result.recall,
-                "labels": reports,
-            }
-        )
+        totals = {"examples": result.examples, "precision": result.precision, "recall": result.recall}
+        _print_json({**totals, "k": k, "labels": reports})
         return
     if labels:
         for name, r in result.labels.items():
@@ -576,19 +592,6 @@ def _counting(
         yield bar
 
 
-@contextlib.contextmanager
-def _sink(output: str | None) -> Iterator[BinaryIO]:
-    """Open where vectors go: a file that appears when it is complete, or standard output."""
-    from ._binary import atomic_write
-    from ._cli_io import stdout
-
-    if output is None:
-        yield stdout()
-        return
-    with atomic_write(output) as stream:
-        yield stream
-
-
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
@@ -649,6 +652,9 @@ def _table(facts: dict[str, Any]) -> str:
         "unknown words": "yes, from their sub-words" if can["embed_unknown_words"] else "no",
         "neighbours": "yes" if can["find_neighbours"] else "no",
         "predictions": f"yes, {facts['labels']:,} labels" if can["predict_labels"] else "no",
+        "labels": ""
+        if can["predict_labels"] or not facts["labels"]
+        else f"{facts['labels']:,} entries, not used",
         "settings": one_line(" ".join(settings)),
         "opened in": f"{facts['open_seconds'] * 1e3:.2f} ms",
     }

@@ -21,8 +21,8 @@ from . import _effort, _threads
 from ._binary import MappedFile
 from .errors import UnsupportedError, VecioError, WordError
 from .matrix import Float32, Matrix
-from .sentences import add_up, sentence_vectors
-from .subwords import MOST_NGRAMS, NO_SUBWORDS, Subwords, word_rows
+from .sentences import mean, sentence_vectors
+from .subwords import END_OF_SENTENCE, NO_SUBWORDS, Subwords, word_rows
 from .vocabulary import Vocabulary, Words, decode, encode, pack
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ Word = "str | bytes"
 
 #: Seconds that one word costs in plain Python: a row that is there, and a mean of sub-words.
 ROW_COST, MEAN_COST = 1.5e-6, 20e-6
+#: Seconds for each byte of a word that is made of sub-words.
+CHARACTER_COST = 1.3e-6
 #: Words that one thread takes at a time.
 CHUNK = 4096
 #: How many of the missing words an error names.
@@ -170,8 +172,7 @@ class Embeddings:
     @property
     def words(self) -> Words:
         """The words in row order, decoded when asked for; without loss through surrogate escapes."""
-        self._check()
-        return Words(self._vocabulary, 0, self._size)
+        return Words(self._vocabulary, 0, self._size, self._check)
 
     @property
     def counts(self) -> Integers | None:
@@ -183,8 +184,7 @@ class Embeddings:
     @property
     def labels(self) -> Words:
         """The labels of a classifier (and label entries that a word model may have), in the file's order."""
-        self._check()
-        return Words(self._vocabulary, self._size, self._vocabulary.size)
+        return Words(self._vocabulary, self._size, self._vocabulary.size, self._check)
 
     def __repr__(self) -> str:
         path = "" if self._file is None else f" of {self._file.path!r}"
@@ -261,8 +261,7 @@ class Embeddings:
 
     def _fill(self, batch: list[str | bytes], target: Floats, threads: int | None) -> Integers:
         """Write the vectors of a batch to `target`; return for each word how many rows made it (0: none)."""
-        cost = ROW_COST if self._accumulated and self._subwords is None else MEAN_COST
-        if _effort.kernels_due(len(batch) * cost):
+        if _effort.kernels_due(self._plain_cost(batch)):
             return self._fill_compiled(*pack(batch), target, threads)
         made = np.ones(len(batch), np.int64)
         for i, word in enumerate(batch):
@@ -274,6 +273,13 @@ class Embeddings:
             else:
                 target[i] = vector
         return made
+
+    def _plain_cost(self, batch: list[str | bytes]) -> float:
+        """Return about how many seconds the batch takes in plain Python."""
+        if self._subwords is None:
+            return len(batch) * ROW_COST
+        cost = len(batch) * MEAN_COST
+        return cost if cost > _effort.START else max(cost, CHARACTER_COST * sum(map(len, batch)))
 
     def _fill_compiled(
         self, blob: npt.NDArray[Any], bounds: Integers, gap: int, target: Floats, threads: int | None
@@ -294,11 +300,10 @@ class Embeddings:
 
     def _kernel_model(self, longest: int) -> tuple[Any, ...]:
         """Return the model's part of the kernel's arguments; refuse words with too many n-grams."""
-        subwords = NO_SUBWORDS if self._subwords is None else self._subwords.kernel()
-        if (longest + 2) * (min(max(subwords[1], 0), longest + 2) - max(subwords[0], 1) + 1) > MOST_NGRAMS:
-            raise UnsupportedError(
-                f"a word of up to {longest} bytes has too many n-grams (minn {subwords[0]}, maxn {subwords[1]})"
-            )
+        subwords = NO_SUBWORDS
+        if self._subwords is not None:
+            self._subwords.refuse_too_long(longest)
+            subwords = self._subwords.kernel()
         words = self._words.kernel()
         grams = words if self._grams is None else self._grams.kernel()
         return self._vocabulary.kernel(), self._size, self._limit, self._accumulated, words, grams, subwords
@@ -307,7 +312,7 @@ class Embeddings:
         """Return the vector of one word, or None; by the kernel once it is there."""
         if self._accumulated and 0 <= entry < self._size:
             return self._words.row(entry)
-        if self._subwords is not None and _effort.kernels_due(MEAN_COST):
+        if self._subwords is not None and _effort.kernels_due(CHARACTER_COST * (8 + len(key))):
             return self._compiled_vector(key, entry)
         return self._plain_vector(key, entry)
 
@@ -315,19 +320,16 @@ class Embeddings:
         if self._accumulated and 0 <= entry < self._size:
             return self._words.row(entry)
         rows = self._rows(key, entry)
-        if not rows:
-            return None
-        vectors = self._take(rows)
-        total = add_up(vectors)
-        return total * np.float32(1.0 / len(rows)) if len(rows) > 1 else total
+        return mean(self._take(rows)) if rows else None
 
     def _compiled_vector(self, key: bytes, entry: int) -> Floats | None:
         from .kernels import lookup
 
         subwords = self._subwords
         assert subwords is not None
-        if key == b"</s>" or not subwords.has_ngrams or len(key) > 1 << 12:
+        if key == END_OF_SENTENCE or not subwords.has_ngrams:
             return self._plain_vector(key, entry)
+        subwords.refuse_too_long(len(key))
         own = entry if 0 <= entry < self._limit and (subwords.kind == "fasttext" or entry == 0) else -1
         storage = self._cache.get("single")
         if storage is None:
@@ -362,7 +364,7 @@ class Embeddings:
             return self._words.block(start, stop)
         target = np.empty((stop - start, self.dim), np.float32)
         if _effort.kernels_due((stop - start) * MEAN_COST):
-            blob, offsets, gap, _ = self._vocabulary.kernel()
+            blob, offsets, gap, _ = self._vocabulary.walkable()
             self._fill_compiled(blob, offsets[start : stop + 1], gap, target, 1)
             return target
         for i, key in enumerate(self._vocabulary.entries(start, stop)):
@@ -384,7 +386,7 @@ class Embeddings:
         entry = self._vocabulary.find(key)
         floret = self._subwords is not None and self._subwords.kind == "floret" and self._subwords.has_ngrams
         own = [(key, entry)] if 0 <= entry < self._limit and (not floret or entry == 0) else []
-        if self._subwords is None or (floret and key == b"</s>"):
+        if self._subwords is None or (floret and key == END_OF_SENTENCE):
             return own
         return own + [(s, row if row < 0 else self._size + row) for s, row in self._subwords.pairs(key)]
 

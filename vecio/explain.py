@@ -90,7 +90,7 @@ def _search(texts: list[bytes], vocabulary: Vocabulary, subwords: Subwords) -> l
     blob, bounds, gap = pack(texts)
     if gap:
         blob, bounds = np.delete(blob, bounds[1:] - 1), bounds - np.arange(len(bounds))
-    arrays = vocabulary.kernel()
+    arrays = vocabulary.walkable()
     longest = int(np.diff(arrays[1]).max(initial=0))
     seen = np.zeros(len(texts), np.int64)
     hashes = np.array([fnv1a(text) for text in texts], np.uint64)

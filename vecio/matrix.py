@@ -123,10 +123,14 @@ class Int8(Matrix):
 
     def take(self, ids: npt.ArrayLike) -> Floats:
         picked = np.asarray(ids, np.int64)
-        return self.codes[picked].astype(np.float32) * self.scales[picked][:, None]
+        return self._decode(self.codes[picked], self.scales[picked])
 
     def block(self, start: int, stop: int) -> Floats:
-        return self.codes[start:stop].astype(np.float32) * self.scales[start:stop, None]
+        return self._decode(self.codes[start:stop], self.scales[start:stop])
+
+    def _decode(self, codes: Array, scales: Array) -> Floats:
+        with np.errstate(over="ignore", invalid="ignore"):  # a scale may be anything in a damaged file
+            return codes.astype(np.float32) * scales[:, None]
 
     def part(self, start: int, stop: int) -> Matrix:
         return Int8(self.codes[start:stop], self.scales[start:stop])
@@ -178,7 +182,8 @@ class ProductQuantised(Matrix):
         codes = self.codes[which][:, piece].astype(np.int64)
         values: Floats = self.centroids[first + codes * width]
         if len(self.norms):
-            values = self.norms[which][:, None] * values
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = self.norms[which][:, None] * values
         return values
 
     def part(self, start: int, stop: int) -> Matrix:

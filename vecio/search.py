@@ -42,17 +42,18 @@ SPARE, SPARE_SHARE = 16, 4
 WIDER = 16
 #: Bytes up to which the vectors of words that are computed, not stored, are kept for the next call.
 KEEP = 64 << 20
-#: Elements of a block of rows that is made float32 (16 MB), and of candidates that are scored together.
-BLOCK, PIECE = 1 << 22, 1 << 19
+#: Elements of a block of rows that is made float32 (4 MB), and of candidates that are scored together.
+BLOCK, PIECE = 1 << 20, 1 << 19
 #: Multiplications of a chunk of a compiled scan (some 10 ms), and its fewest rows.
 CHUNK, FEWEST = 1 << 26, 4096
-#: Queries that one pass of a scan serves, so that they stay in the processor's second cache.
-GROUP = 256
+#: Queries that go over a chunk of rows together, so that they stay in the second cache, and that one pass over all rows
+#: serves, so that memory stays bounded.
+GROUP, PASS = 256, 8192
 #: Up to so many queries are scanned one by one; beyond, turning the rows into fixed-point numbers pays. Measured.
-FEW = {"float32": 2, "float16": 3, "int8": 6}
+FEW = {"float32": 5, "float16": 6, "int8": 10}
 #: Seconds per element of a block made float32, per multiplication and per score, in numpy.
-READ_COST = {"float32": 0.4e-9, "float16": 1.6e-9, "int8": 0.8e-9, "pq": 5e-9}
-MULTIPLY_COST, SCORE_COST = 6e-11, 8e-9
+READ_COST = {"float32": 0.5e-9, "float16": 2.1e-9, "int8": 1e-9}
+MULTIPLY_COST, SCORE_COST = 6e-11, 1.2e-8
 #: Half the distance of two float32 numbers at 1.
 ROUNDING = 2.0**-24
 
@@ -123,9 +124,11 @@ def nearest(
     for q in np.flatnonzero(lengths < TINY):
         ids[q], scores[q] = _first_rows(source, k, left_out[q])
     asked = np.flatnonzero(usable)
-    if len(asked):
-        question = _Question(source, wanted[asked], k, [left_out[q] for q in asked], threads)
-        ids[asked], scores[asked] = question.answer(progress)
+    meter = _Meter(progress, source.size * math.ceil(len(asked) / PASS))
+    for a, b in _ranges(len(asked), PASS):
+        part = asked[a:b]
+        question = _Question(source, wanted[part], k, [left_out[q] for q in part], threads)
+        ids[part], scores[part] = question.answer(meter)
     return ids, scores
 
 
@@ -177,7 +180,8 @@ def cosine(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 def _norms(rows: Floats) -> Doubles:
     """Return the norms of float32 rows (..., D), squares summed as float64 in numpy's order."""
     wide = rows.astype(np.float64)
-    return np.sqrt((wide * wide).sum(axis=-1))  # type: ignore[no-any-return]
+    norms: Doubles = np.sqrt((wide * wide).sum(axis=-1))
+    return norms
 
 
 def _cosines(rows: Floats, queries: Floats, lengths: Doubles) -> Floats:
@@ -192,7 +196,8 @@ def _cosines(rows: Floats, queries: Floats, lengths: Doubles) -> Floats:
         wide *= queries
         scores = wide.sum(axis=-1) / (norms * lengths)
         scores = np.where(norms < TINY, 0.0, np.where(norms <= HUGE, scores, np.nan))
-        return scores.astype(np.float32)  # type: ignore[no-any-return]
+        rounded: Floats = scores.astype(np.float32)
+    return rounded
 
 
 def _nothing(count: int, k: int) -> tuple[Integers, Floats]:
@@ -226,8 +231,8 @@ def _first_rows(source: Source, k: int, left_out: Integers) -> tuple[Integers, F
 
 # -- rows ------------------------------------------------------------------------------------------------------------
 
+#: No lock: two threads may compute the same, and one result stays.
 _kept: WeakKeyDictionary[Source, Floats] = WeakKeyDictionary()
-_kept_lock = threading.Lock()
 
 
 def _vectors(source: Source) -> Floats | None:
@@ -235,14 +240,12 @@ def _vectors(source: Source) -> Floats | None:
     dim = source.words.shape[1]
     if _stored(source) or source.size * dim * 4 > KEEP:
         return None
-    with _kept_lock:
-        kept = _kept.get(source)
+    kept = _kept.get(source)
     if kept is None:
         with np.errstate(all="ignore"):
             kept = source.block(0, source.size)
         kept.flags.writeable = False
-        with _kept_lock:
-            kept = _kept.setdefault(source, kept)
+        kept = _kept.setdefault(source, kept)
     return kept
 
 
@@ -281,7 +284,8 @@ def _take(source: Source, ids: Integers) -> Floats:
     rows, places = np.unique(ids, return_inverse=True)
     cuts = np.flatnonzero(np.diff(rows) > 1) + 1
     runs = [_block(source, int(run[0]), int(run[-1]) + 1) for run in np.split(rows, cuts) if len(run)]
-    return np.concatenate(runs)[places.reshape(-1)]  # type: ignore[no-any-return]
+    vectors: Floats = np.concatenate(runs)[places.reshape(-1)]
+    return vectors
 
 
 def _ranges(n: int, step: int) -> Iterator[tuple[int, int]]:
@@ -301,7 +305,7 @@ class _Question:
         self.source, self.queries, self.k, self.left_out, self.threads = source, queries, k, left_out, threads
         self.lengths = _norms(queries)
 
-    def answer(self, progress: Progress | None) -> tuple[Integers, Floats]:
+    def answer(self, meter: _Meter) -> tuple[Integers, Floats]:
         """Return ids and scores (Q, k)."""
         ids, scores = _nothing(len(self.queries), self.k)
         open_ = np.arange(len(self.queries))
@@ -309,11 +313,11 @@ class _Question:
         for factor in (1, WIDER):
             wanted = (self.k + extra + max(SPARE, self.k // SPARE_SHARE)) * factor
             candidates, limits = _candidates(
-                self.source, self.queries[open_], self.lengths[open_], wanted, self.threads, progress
+                self.source, self.queries[open_], self.lengths[open_], wanted, self.threads, meter
             )
             ids[open_], scores[open_] = self._rank(open_, candidates)
             open_ = open_[(limits > -np.inf) & (limits >= scores[open_, -1])]
-            progress = None
+            meter = _Meter(None, 0)
             if not len(open_):
                 return ids, scores
         ids[open_], scores[open_] = self._all_rows(open_, scores[open_, -1])
@@ -346,7 +350,7 @@ class _Question:
         units = _units(self.queries[which], self.lengths[which])
         slack = _float_error(units.shape[1])
         for start, rows in _blocks(self.source):
-            near = _plain_scores(rows, units, None)
+            near = _plain_scores(rows, units, np.empty(0, np.float32))
             for line, q in enumerate(which):
                 chosen = np.flatnonzero(~(near[line] < float(known[line]) - slack))
                 found = _cosines(rows[chosen], self.queries[q], self.lengths[q])
@@ -365,45 +369,60 @@ def _candidates(
     lengths: Doubles,
     wanted: int,
     threads: int | None,
-    progress: Progress | None,
+    meter: _Meter,
 ) -> tuple[Integers, Doubles]:
     """Return about the best `wanted` rows of each query, int64 (Q, m), -1 where there is none, and limits (Q,): no
     other row scores higher than that."""
     size, dim = source.size, source.words.shape[1]
     if wanted >= size:
+        meter.add(size)
         everything = np.broadcast_to(np.arange(size), (len(queries), size))
         return everything, np.full(len(queries), -np.inf)
     units = _units(queries, lengths)
-    meter = _Meter(progress, size)
+    norms = _stored_norms(source)
     if not kernels_due(_plain_cost(source, len(queries))):
         plain = _PlainScan(units, wanted)
         for start, stop in _ranges(size, _block_rows(source)):
-            norms = None if source.norms is None or not _stored(source) else source.norms[start:stop]
-            plain.take(_block(source, start, stop), norms, start)
+            plain.take(_block(source, start, stop), norms[start:stop], start)
             meter.add(stop - start)
         return plain.result()
     from .kernels import search as kernels
 
-    arrays = source.words.kernel() if _stored(source) else (_vectors(source),)
-    dtype = source.words.dtype if _stored(source) else "float32"
+    arrays, dtype = _arrays(source)
     few = len(queries) <= FEW[dtype]
     scan = (_OneByOne if few else _Together)(kernels, units, wanted, dtype == "int8")
-    stored_norms = source.norms if _stored(source) and source.norms is not None else np.empty(0, np.float32)
 
     def take(start: int, stop: int) -> None:
-        if arrays[0] is None:
-            scan.take((_block(source, start, stop),), stored_norms, 0, stop - start, start)
+        if arrays is None:
+            scan.take((_block(source, start, stop),), norms[start:stop], 0, stop - start, start)
         else:
-            scan.take(arrays, stored_norms, start, stop, 0)
+            scan.take(arrays, norms, start, stop, 0)
         meter.add(stop - start)
 
     chunk = max(FEWEST, CHUNK // (dim * math.ceil(len(queries) / (1 if few else 8))))
-    run_chunks(take, size, chunk if arrays[0] is not None else _block_rows(source, chunk), threads)
+    run_chunks(take, size, chunk if arrays is not None else _block_rows(source, chunk), threads)
     return scan.result()
 
 
+def _arrays(source: Source) -> tuple[tuple[Any, ...] | None, str]:
+    """Return the arrays that the kernels read in place and their dtype; no arrays where they read blocks of float32."""
+    kept = _vectors(source)
+    if kept is not None:
+        return (kept,), "float32"
+    if _stored(source) and source.words.kernel()[0].flags.c_contiguous:
+        return source.words.kernel(), source.words.dtype
+    return None, "float32"
+
+
+def _stored_norms(source: Source) -> Floats:
+    """Return the norms of the rows, or an empty array where they must be computed."""
+    norms = source.norms if _stored(source) else None
+    return np.empty(0, np.float32) if norms is None or norms.shape != (source.size,) else norms
+
+
 def _units(queries: Floats, lengths: Doubles) -> Doubles:
-    return queries / lengths[:, None]  # type: ignore[no-any-return]
+    units: Doubles = queries / lengths[:, None]
+    return units
 
 
 def _plain_cost(source: Source, count: int) -> float:
@@ -432,16 +451,16 @@ class _Meter:
                 self._progress(self._done, self._total)
 
 
-def _plain_scores(rows: Floats, units: Doubles, norms: Floats | None) -> Floats:
+def _plain_scores(rows: Floats, units: Doubles, norms: Floats) -> Floats:
     """Return cosines (Q, n) of float32 rows by BLAS, -inf for rows that are not compared."""
     with np.errstate(all="ignore"):
-        if norms is None:
+        if len(norms) == 0:
             norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         inverse = np.where(norms >= TINY, 1 / norms, 0).astype(np.float32)
-        scores = units.astype(np.float32) @ rows.T
+        scores: Floats = units.astype(np.float32) @ rows.T
         scores *= inverse
         scores[:, ~(norms <= HUGE)] = -np.inf
-        return scores
+    return scores
 
 
 class _PlainScan:
@@ -451,8 +470,8 @@ class _PlainScan:
         self._units, self._wanted = units, wanted
         self._ids, self._scores = _nothing(len(units), 0)
 
-    def take(self, rows: Floats, norms: Floats | None, base: int) -> None:
-        """Look at a block of float32 rows; `base` is the number of the first."""
+    def take(self, rows: Floats, norms: Floats, base: int) -> None:
+        """Look at a block of float32 rows; `base` is the number of the first; no norms: computed."""
         for a, b in _ranges(len(self._units), GROUP):
             scores = _plain_scores(rows, self._units[a:b], norms)
             ids = np.broadcast_to(np.arange(base, base + len(rows)), scores.shape)
@@ -505,13 +524,14 @@ class _CompiledScan(ABC):
 
     def _fixed(self) -> npt.NDArray[np.int16]:
         """Return the queries as fixed-point numbers."""
-        return np.rint(self._units * self._kernels.UNIT).astype(np.int16)
+        numbers: npt.NDArray[np.int16] = np.rint(self._units * self._kernels.UNIT).astype(np.int16)
+        return numbers
 
     def _fixed_error(self) -> float:
         """Return how far a product of unit vectors is off when one of them was made fixed-point, each number rounded
         (with a little for the float32 arithmetic): the length of the change."""
         dim = self._units.shape[1]
-        return 0.51 * math.sqrt(dim) / self._kernels.UNIT + (dim + 16) * ROUNDING
+        return float(0.51 * math.sqrt(dim) / self._kernels.UNIT + (dim + 16) * ROUNDING)
 
     def _floors(self, heaps: _Heaps) -> Array:
         with self._lock:
@@ -572,9 +592,7 @@ class _OneByOne(_CompiledScan):
         heaps = self._heaps[0]
         new, floors = heaps.small(stop - start), self._floors(heaps)
         scan = self._kernels.scan_codes if self._codes else self._kernels.scan_floats
-        for q, query in enumerate(self._queries):
-            kept = scan(*arrays, norms, start, stop, base, query, floors[q], new.scores[q], new.ids[q])
-            new.counts[q] = kept
+        scan(*arrays, norms, start, stop, base, self._queries, floors, new.scores, new.ids, new.counts)
         self._merge(heaps, new)
 
 

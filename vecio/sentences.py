@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,22 +29,25 @@ def sentence_vectors(texts: list[bytes], dim: int, embed: Callable[[list[bytes]]
         rows = vectors[start : start + len(words)][counts[start : start + len(words)]]
         start += len(words)
         if len(rows):
-            out[i] = add_up(rows) * np.float32(1.0 / len(rows))
+            out[i] = mean(rows)
     return out
 
 
 def unit_rows(vectors: Floats) -> Floats:
     """Return the rows divided by their norms as fastText does: float32 sums in order, times the rounded reciprocal."""
-    squares: Any = np.add.accumulate(vectors * vectors, axis=1)[:, -1:] if vectors.shape[1] else vectors
-    norms = np.sqrt(squares)
-    scales = np.zeros_like(norms)
-    np.divide(1.0, norms, out=scales, where=norms > 0, dtype=np.float64, casting="same_kind")
-    return vectors * scales
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.sqrt(np.add.accumulate(vectors * vectors, axis=1)[:, -1:])
+        scales = np.zeros_like(norms)
+        np.divide(1.0, norms, out=scales, where=norms > 0, dtype=np.float64, casting="same_kind")
+        return vectors * scales
 
 
-def add_up(rows: Floats) -> Floats:
-    """Return the sum of the rows (n, D), from zero, row after row in float32: the order that compiled sums have."""
+def mean(rows: Floats) -> Floats:
+    """Return the mean of the rows (n, D) as fastText computes it: float32 sums from zero, row after row, times f32(1 / n)."""
     rows = np.ascontiguousarray(rows)  # numpy adds along the memory's order: pairwise in a column-major array
-    if rows.shape[1] == 1:  # ... and in a single column
-        return np.add.accumulate(rows, axis=0)[-1] + np.float32(0)  # type: ignore[no-any-return]
-    return np.add.reduce(rows, axis=0, initial=np.float32(0))  # type: ignore[no-any-return]
+    with np.errstate(over="ignore", invalid="ignore"):
+        if rows.shape[1] == 1:  # ... and in a single column
+            total = np.add.accumulate(rows, axis=0)[-1] + np.float32(0)
+        else:
+            total = np.add.reduce(rows, axis=0, initial=np.float32(0))
+        return total * np.float32(1.0 / len(rows)) if len(rows) > 1 else total  # type: ignore[no-any-return]

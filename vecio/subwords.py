@@ -111,7 +111,7 @@ class Subwords:
         self.kind, self.hash_count = kind, hash_count
         self.pruned = pruned
         self._map: dict[int, int] | None = None
-        self._kernel = (minn, maxn, bucket, hash_count if kind == "floret" else 0, _pruning(pruned))
+        self._pruning: Array | None = None
 
     @property
     def has_ngrams(self) -> bool:
@@ -130,15 +130,20 @@ class Subwords:
     def _strings(self, text: bytes) -> Iterator[bytes]:
         if self.kind == "floret":
             yield text
+        self.refuse_too_long(len(text) - 2)
         starts = character_starts(text)
         count = len(starts) - 1
         longest = min(self.maxn, count)
-        if (longest - max(self.minn, 1) + 1) * count > MOST_NGRAMS:
-            raise UnsupportedError(f"a word of {len(text) - 2} bytes has too many n-grams (minn {self.minn}, maxn {self.maxn})")
         for i in range(count):
             for n in range(max(self.minn, 1), min(longest, count - i) + 1):
                 if n > 1 or 0 < i < count - 1:
                     yield text[starts[i] : starts[i + n]]
+
+    def refuse_too_long(self, size: int) -> None:
+        """Raise UnsupportedError if a word of `size` bytes can have more n-grams than anyone wants to wait for."""
+        length = size + 2
+        if length * (min(max(self.maxn, 0), length) - max(self.minn, 1) + 1) > MOST_NGRAMS:
+            raise UnsupportedError(f"a word of {size} bytes has too many n-grams (minn {self.minn}, maxn {self.maxn})")
 
     def pairs(self, word: bytes) -> list[tuple[bytes, int]]:
         """Return (string, row of the n-gram matrix) for each string of the word; a dropped n-gram has row -1."""
@@ -158,17 +163,16 @@ class Subwords:
         if self.pruned is None:
             return bucket
         if self._map is None:
-            self._map = {int(key): int(value) for key, value in self.pruned.tolist()}
+            self._map = dict(self.pruned.tolist())
         return self._map.get(bucket, -1)
 
     def _ascii_rows(self, word: bytes) -> list[int]:
         """Do what `rows` does for ASCII words, hashing each start once: the common case, 3 times as fast."""
         if not self.has_ngrams or word == END_OF_SENTENCE:
             return []
+        self.refuse_too_long(len(word))
         text = BEGIN + word + END
         count, minn, bucket = len(text), max(self.minn, 1), self.bucket
-        if (min(self.maxn, count) - minn + 1) * count > MOST_NGRAMS:
-            return [row for _, row in self.pairs(word)]
         rows = []
         for i in range(count - minn + 1):
             h = 2166136261
@@ -180,7 +184,9 @@ class Subwords:
 
     def kernel(self) -> tuple[int, int, int, int, Array]:
         """Return minn, maxn, bucket, hash_count (0: fastText's hash), and the pruning as `_pruning` packs it."""
-        return self._kernel
+        if self._pruning is None:
+            self._pruning = _pruning(self.pruned)
+        return self.minn, self.maxn, self.bucket, self.hash_count if self.kind == "floret" else 0, self._pruning
 
 
 def _pruning(pruned: Array | None) -> Array:
@@ -192,9 +198,12 @@ def _pruning(pruned: Array | None) -> Array:
     """
     if pruned is None:
         return np.empty(0, np.int64)
-    pairs = {key: row for key, row in np.asarray(pruned, np.int64).reshape(-1, 2).tolist() if key >= 0}
-    keys = np.array(sorted(pairs), np.int64)
-    rows = np.array([pairs[key] for key in keys.tolist()], np.int64)
+    pairs = np.asarray(pruned, np.int64).reshape(-1, 2)
+    pairs = pairs[pairs[:, 0] >= 0]
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    counted = np.ones(len(pairs), np.bool_)  # of pairs with the same bucket the last counts
+    counted[:-1] = pairs[1:, 0] != pairs[:-1, 0]
+    keys, rows = pairs[counted].T
     width = len(keys).bit_length()
     shift = max(0, int(keys.max(initial=0)).bit_length() - width)
     bits = np.zeros(max(64, 16 << width), np.bool_)

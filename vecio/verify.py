@@ -7,7 +7,6 @@ wrong is an error; what is odd but can be read is a note.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -135,7 +134,9 @@ class _Verifier:
     # -- digests -------------------------------------------------------------------------------------------------
 
     def digest(self, file: MappedFile, start: int, stop: int) -> str:
-        found = hashlib.sha256()
+        from hashlib import sha256
+
+        found = sha256()
         for place in range(start, stop, BLOCK_BYTES):
             file.check()
             block = file.bytes(place, min(place + BLOCK_BYTES, stop))
@@ -169,11 +170,10 @@ class _Verifier:
 
     def check_words(self, e: Embeddings) -> bool:
         """Look up every word; return whether the vocabulary can be walked at all."""
-        _, offsets, gap, table = e._vocabulary.kernel()
-        lengths = np.diff(offsets) - gap
-        if len(lengths) and int(lengths.min()) < 0:
-            entry = int(np.flatnonzero(lengths < 0)[0])
-            self.error(f"the offsets of the vocabulary fall at entry {entry}", f"entry {entry}")
+        try:
+            table = e._vocabulary.walkable()[3]
+        except FormatError as error:
+            self.report.findings.append(_from_error(error))
             return False
         twice: list[str] = []
         lost: list[str] = []

@@ -124,6 +124,7 @@ class Vocabulary:
         self._damaged = damaged or (lambda message, entry: ValueError(f"{message} (entry {entry})"))
         self._lock = threading.Lock()
         self._spent = 0.0
+        self._walkable = False
         self._arrays = arrays
         self._table: Array | None = None
         self._views: tuple[memoryview, memoryview, int, memoryview, int] | None = None
@@ -211,6 +212,22 @@ class Vocabulary:
         assert self._arrays is not None and self._table is not None
         return (*self._arrays, self._table)
 
+    def walkable(self) -> Kernel:
+        """Return `kernel()` for code that walks all entries: every offset is known to lie in order, inside the blob.
+
+        Checked once, for offsets come from a file; the error is the one that `damaged` makes. (A look-up needs no such
+        pass: it checks the one entry that it meets.)
+        """
+        blob, offsets, gap, table = self.kernel()
+        if not self._walkable:
+            for start in range(0, self.size, 1 << 16):
+                bounds = offsets[start : start + (1 << 16) + 1]
+                fallen = np.flatnonzero((bounds[1:] - bounds[:-1] < gap) | (bounds[:-1] < 0) | (bounds[1:] > len(blob)))
+                if len(fallen):
+                    raise self._damaged("the offsets of the vocabulary are out of order", start + int(fallen[0]))
+            self._walkable = True
+        return blob, offsets, gap, table
+
     def _search_is_cheaper(self) -> bool:
         """Say whether one more search of the bytes is cheaper than an index (ski rental, as in `_effort`)."""
         if self._scanner is None or self._views is not None:
@@ -279,8 +296,9 @@ class Words(Sequence[str]):
     Bytes that are not UTF-8 become surrogate escapes: `word.encode("utf-8", "surrogateescape")` gives them back.
     """
 
-    def __init__(self, vocabulary: Vocabulary, start: int, stop: int) -> None:
+    def __init__(self, vocabulary: Vocabulary, start: int, stop: int, check: Callable[[], None]) -> None:
         self._vocabulary, self._start, self._stop = vocabulary, start, stop
+        self._check = check  # raises when the file cannot be read any more
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -297,22 +315,27 @@ class Words(Sequence[str]):
             position += len(self)
         if not 0 <= position < len(self):
             raise IndexError(f"row {i} of {len(self)}")
+        self._check()
         return decode(self._vocabulary.entry(self._start + position))
 
     def __iter__(self) -> Iterator[str]:
         for start in range(self._start, self._stop, 4096):
+            self._check()
             yield from map(decode, self._vocabulary.entries(start, min(start + 4096, self._stop)))
 
     def __contains__(self, word: object) -> bool:
-        return isinstance(word, (str, bytes)) and self._start <= self._vocabulary.find(encode(word)) < self._stop
+        if not isinstance(word, (str, bytes)):
+            return False
+        self._check()
+        return self._start <= self._vocabulary.find(encode(word)) < self._stop
 
     def index(self, word: str, start: int = 0, stop: int | None = None) -> int:
         """Return the row of `word`; ValueError when it is not there."""
+        self._check()
         found = self._vocabulary.find(encode(word)) - self._start
         if not start <= found < (len(self) if stop is None else stop):
             raise ValueError(f"{word!r} is not in the vocabulary")
         return found
 
     def __repr__(self) -> str:
-        shown = ", ".join(repr(word) for word in self[:3])
-        return f"<{len(self)} words: {shown}{', ...' if len(self) > 3 else ''}>"
+        return f"<{len(self)} words>"

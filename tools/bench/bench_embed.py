@@ -2,8 +2,8 @@
 
 Batches go from a list of str to one float32 array; rates are words per CPU second of the whole process. All rounds use
 the same words, one round before them is not counted (pages touched, kernels compiled); the first pass over a fresh
-mapping stands in a row of its own. "One by one" is a loop over the words. Peers: one thread, which is all they
-have. vecio: one thread (VECIO_THREADS=1), and two in the rows that say so.
+mapping stands in a row of its own. "One" is a loop over words one by one, CPU seconds a word. Peers: one thread, which
+is all they have. vecio: one thread (VECIO_THREADS=1), and two in the rows that say so.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def rates(replies: Replies, names: list[str], clock: str = "cpu") -> dict[str, F
 
 
 def singles(replies: Replies, names: list[str]) -> dict[str, Figure]:
-    """Return the wall seconds a word of those names that have replies."""
-    return {name: each(replies[name]) for name in names if name in replies}
+    """Return the CPU seconds a word of those names that have replies."""
+    return {name: each(replies[name], "cpu") for name in names if name in replies}
 
 
 def ours(context_files: dict[str, Path]) -> dict[str, tuple[str, Path | None, int]]:
@@ -61,14 +61,12 @@ def unknown_words(report: Report, ngrams: str) -> None:
     known_single: Replies = {}
     fresh: Replies = {}
     for peer in ("fasttext", "finalfusion", "gensim"):
-        mine = (
-            ours({".bin": raw, **files})
-            if peer == "fasttext"
-            else ours({".bin": raw, "float16": files["float16"]})
-        )
-        for path in (raw, *files.values()):
-            warm(path)
+        # float32 stands where there is most room for its pages: beside the peer that needs the least memory.
+        kinds = ("float16", "float32") if peer == "finalfusion" else ("float16",)
+        mine = ours({".bin": raw, **{kind: files[kind] for kind in kinds}})
         with sessions(context, {peer: (peer, raw, 1), **mine}) as started:
+            for path in (*(files[kind] for kind in kinds), raw):
+                warm(path)
             report.saw(started.values())
             if peer == "fasttext":
                 fresh = first_pass(started, unknown)

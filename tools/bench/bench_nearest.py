@@ -72,9 +72,9 @@ def by_vector(report: Report) -> tuple[Rounds, Rounds, dict[str, float]]:
         mine: dict[str, tuple[str, Path | None, int]] = {
             name: ("vecio", path, 1) for name, path in chosen.items()
         }
-        for path in chosen.values():
-            warm(path)
         with sessions(context, {peer: (peer, vectors, 1), **mine}) as started:
+            for path in chosen.values():
+                warm(path)
             report.saw(started.values())
             rounds, count = (2, 2) if peer in SLOW else (context.rounds, ONE)
             one_round: dict[str, Any] = {"path": queries, "start": 0, "count": count, "block": 1}

@@ -128,9 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the shared arguments to a parser."""
     parser.add_argument("--dir", type=Path, default=Path("bench-data"), help="the big files (make_big.py)")
     parser.add_argument("--vecio", type=Path, default=Path(sys.executable), help="interpreter with vecio")
-    parser.add_argument(
-        "--peers", type=Path, default=Path(".venv-peers"), help="environments of make_peers.py"
-    )
+    parser.add_argument("--peers", type=Path, help="environments of make_peers.py (default: DIR)")
     parser.add_argument(
         "--data", type=Path, help="folder with models/fasttext/lid.176.ftz and classification/"
     )
@@ -144,11 +142,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def context(chosen: argparse.Namespace) -> Context:
     """Make a Context of parsed arguments."""
+    peers = chosen.peers or chosen.dir
     return Context(
         folder=chosen.dir.absolute(),
         vecio=chosen.vecio.absolute(),
-        peers=(chosen.peers / "peers" / "bin" / "python").absolute(),
-        predict=(chosen.peers / "peers-predict" / "bin" / "python").absolute(),
+        peers=(peers / "peers" / "bin" / "python").absolute(),
+        predict=(peers / "peers-predict" / "bin" / "python").absolute(),
         data=chosen.data.absolute() if chosen.data else None,
         out=(chosen.out or chosen.dir / "figures").absolute(),
         rounds=chosen.rounds,
@@ -422,19 +421,24 @@ class Figure:
         return f"{amount(self.median, self.unit)} ({amount(self.best, self.unit)})"
 
 
+def digits(value: float) -> str:
+    """Return a number to three digits, never with an exponent where it is above 1."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def amount(value: float, unit: str) -> str:
     """Return a number with its unit, to three digits."""
     if unit == "s":
         for factor, name in ((1, "s"), (1e3, "ms")):
             if value * factor >= 1:
-                return f"{value * factor:.3g} {name}"
+                return f"{digits(value * factor)} {name}"
         return f"{value * 1e6:.3g} µs"
     if unit == "MB":
         return f"{value:,.0f} MB" if value >= 10 else f"{value:.1f} MB"
     if unit == "/s":
         if value >= 1e6:
             return f"{value / 1e6:.2f} M/s"
-        return f"{value / 1e3:.0f} k/s" if value >= 1e4 else f"{value:.3g}/s"
+        return f"{value / 1e3:.0f} k/s" if value >= 1e4 else f"{digits(value)}/s"
     return f"{value:.8f}".rstrip("0").rstrip(".") if 0 < value < 1 else f"{value:g}"
 
 
@@ -504,7 +508,11 @@ class Row:
     def cells(self, judged: bool) -> tuple[str, ...]:
         """Return the cells of the row as text; `judged`: with the verdict."""
         peers = "; ".join(f"{name} {figure.text()}" for name, figure in self.peers.items()) or "–"
-        ratios = [f"{ratio:,.3g}× {name}" for name in self.peers if (ratio := self.ratio(name)) is not None]
+        ratios = [
+            f"{digits(ratio)}× {name}" for name in self.peers if (ratio := self.ratio(name)) is not None
+        ]
+        if self.vecio is not None and not self.vecio.unit:
+            ratios = []  # of shares says nothing
         ours = self.vecio.text() if self.vecio else "–"
         return (
             self.measure,

@@ -3,7 +3,7 @@
 Only the standard library is used. fasttext and finalfusion are compiled on the spot: a C++ compiler is needed. The
 versions are those of Python 3.11; with --newest the version numbers are ignored.
 
-    python tools/bench/make_peers.py --dir .venv-peers
+    python tools/bench/make_peers.py --dir bench-data
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def make(folder: Path, requirements: list[str]) -> None:
 def main() -> None:
     """Read the arguments and make every environment of the list."""
     parser = argparse.ArgumentParser(description="Make the environments of the measured programs.")
-    parser.add_argument("--dir", type=Path, default=Path(".venv-peers"), help="default .venv-peers")
+    parser.add_argument("--dir", type=Path, default=Path("bench-data"), help="default bench-data")
     parser.add_argument("--newest", action="store_true", help="ignore the version numbers of the list")
     arguments = parser.parse_args()
     arguments.dir.mkdir(parents=True, exist_ok=True)

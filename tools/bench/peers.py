@@ -369,7 +369,7 @@ class GensimKeyed(GensimFastText):
         model = sys.modules["gensim.models"].KeyedVectors(1)
         every = read_words(words)
         model.index_to_key, model.key_to_index = every, {word: i for i, word in enumerate(every)}
-        model.vectors = self.np.load(vectors, mmap_mode="r")
+        model.vectors = self.np.asarray(self.np.load(vectors, mmap_mode="r"))
         model.vector_size = model.vectors.shape[1]
         model.save(target)
         return {"count": len(every)}

@@ -323,7 +323,7 @@ def _walked_layout(file: MappedFile, header: Header) -> Layout:
             expected=f"{cursor.offset} bytes",
             found=f"{file.size} bytes",
         )
-    grams = matrix.part(header.nwords, kept) if kept > header.nwords else None
+    grams = matrix.part(header.nwords, kept) if header.args["bucket"] > 0 else None
     return Layout(end, offsets, matrix.part(0, header.nwords), grams, output, pruned, bool(quantised))
 
 
@@ -418,14 +418,15 @@ def _read_quantiser(cursor: Cursor, what: str, dim: int, pieces: int) -> tuple[i
     _expect(cursor, cursor.i32, f"nsubq of the quantiser of {what}", pieces)
     place = cursor.offset
     dsub = cursor.i32(f"dsub of the quantiser of {what}")
-    if dsub < 1 or -(-dim // dsub) != pieces:
+    if dsub < 1 or -(-dim // dsub) != pieces or (dim == 1 and dsub != 1):
         raise FormatError(
             cursor.file.path,
-            f"dsub of the quantiser of {what} does not cut {dim} columns into {pieces} pieces",
+            f"wrong value of dsub of the quantiser of {what}",
             offset=place,
+            expected=f"a width that cuts {dim} columns into {pieces}",
             found=dsub,
         )
-    _expect(cursor, cursor.i32, f"lastdsub of the quantiser of {what}", dim - (pieces - 1) * dsub if dsub > dim else dim % dsub or dsub)
+    _expect(cursor, cursor.i32, f"lastdsub of the quantiser of {what}", dim % dsub or dsub)
     place = cursor.skip(1024 * dim, f"the centroids of {what}")
     return dsub, cursor.file.array("<f4", 256 * dim, place, f"the centroids of {what}").copy()
 

@@ -7,7 +7,6 @@ made on the way, and the header is written again when they are known. The contai
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -23,6 +22,7 @@ from .._binary import MappedFile, atomic_write
 from .._rounding import DTYPES, Stored, Tally, norms_of, round_rows
 from .._safetensors import NUMPY, Container, Tensor, build_header, looks_like, read_header
 from .._threads import run_chunks
+from .._version import __version__
 from ..classifier import Classifier
 from ..embeddings import Embeddings, Parts
 from ..errors import FormatError, UnsupportedError
@@ -44,7 +44,9 @@ _CODES = {"float32": "F32", "float16": "F16", "int8": "I8"}
 _CRC_KEY = b'"header_crc32":"'
 _NO_CRC = b"00000000"
 #: Bytes of float32 that one block holds.
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
+#: Mapped rows of fewer bytes are not worth a call to unmap them.
+LEAST_RELEASED = 1 << 20
 #: Words whose vectors one thread makes at a time.
 CHUNK = 2048
 #: Settings are short; text beyond this, or with more brackets, is not ours.
@@ -380,7 +382,7 @@ class _Plan:
         self.embeddings = e
         self.dtype = dtype
         self.supervised = e._classifier is not None
-        self.blob, self.offsets, self.gap, self.table = e._vocabulary.kernel()
+        self.blob, self.offsets, self.gap, self.table = e._vocabulary.walkable()
         self.counts = e._vocabulary.counts
         self.pruned = None if e._subwords is None else e._subwords.pruned
         self.raw, self.output = self.kept(raw_rows)
@@ -482,8 +484,6 @@ class _Plan:
 
     def header(self, digests: dict[str, str]) -> tuple[bytes, list[Tensor]]:
         """Return length and header with these digests, and the tensors in file order."""
-        from .. import __version__
-
         source = self.embeddings.metadata.get("provenance")
         origin = (
             source["format"] if isinstance(source, dict) and "format" in source else self.embeddings.format
@@ -524,6 +524,8 @@ class _Writer:
     """Writes one plan to one stream: each tensor in blocks at its place, hashed on the way."""
 
     def __init__(self, plan: _Plan, stream: BinaryIO, progress: Progress | None) -> None:
+        import hashlib  # 20 ms that opening a file must not wait for
+
         self.plan, self.stream, self.progress = plan, stream, progress
         head, tensors = plan.header({name: "0" * 64 for name, _, _ in plan.tensors()})
         self.tensors = {tensor.name: tensor for tensor in tensors}
@@ -588,18 +590,24 @@ class _Writer:
     def put_rows(self, name: str, tally: Tally | None) -> None:
         """Write the rows of a matrix, then its scales and norms."""
         rows, dim = self.tensors[name].shape
+        source = self.plan.rows(name)
         scales, norms = [], []
         step = max(1, min(1 << 16, BLOCK_BYTES // (4 * dim)))
         for start in range(0, rows, step):
             stop = min(start + step, rows)
             stored = self.stored(name, start, stop, tally)
             self.put(name, stored.values)
+            _release(
+                self.plan.embeddings, self.plan.embeddings._words if source is None else source, start, stop
+            )
             norms.append(stored.norms)
             if stored.scales is not None:
                 scales.append(stored.scales)
             self.done += stop - start
             if self.progress is not None:
                 self.progress(self.done, self.total)
+        if source is None:  # n-gram rows all over the file were read
+            _release(self.plan.embeddings, self.plan.embeddings._grams, 0, None)
         for part in scales:
             self.put(f"{name}.scales", part)
         if name == "words" and "norms" in self.tensors:
@@ -633,6 +641,21 @@ def _vectors(e: Embeddings, start: int, stop: int) -> Floats:
 
     run_chunks(work, stop - start, CHUNK)
     return out
+
+
+def _release(e: Embeddings, matrix: Matrix | None, start: int, stop: int | None) -> None:
+    """Unmap the pages of rows that were read, so that a pass over a large file does not stay in this process's memory.
+
+    They remain in the page cache, and come back when they are touched again.
+    """
+    if e._file is None or matrix is None:
+        return
+    first = int(np.frombuffer(e._file.map, np.uint8).__array_interface__["data"][0])
+    for array in matrix.part(start, len(matrix) if stop is None else stop).kernel():
+        if isinstance(array, np.ndarray) and array.nbytes >= LEAST_RELEASED:
+            place = int(array.__array_interface__["data"][0]) - first
+            if 0 <= place < e._file.size:
+                e._file.advise("DONTNEED", place, array.nbytes)
 
 
 FORMAT = Format(NAME, (".safetensors",), detect, read, write)

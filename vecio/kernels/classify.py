@@ -26,9 +26,11 @@ from numba import types
 
 from ._jit import jit
 from .lookup import (
+    CRC_MASK,
+    FNV_START,
     bracket,
-    crc32,
-    fnv1a,
+    crc_step,
+    fnv_step,
     has_ngrams,
     is_end,
     own_row,
@@ -56,9 +58,7 @@ _HIGH, _MIX = U(0xFFFFFFFF00000000), U(116049371)
 _END_HASH = U(3617362777)
 
 #: Row numbers that are collected before they are added.
-PENDING = 1024
-#: Rows asked for before they are added.
-AHEAD = 8
+PENDING = 256
 #: See `subwords.MOST_NGRAMS`: a line with more n-grams than this is refused.
 MOST_NGRAMS = 1 << 24
 #: What a score must lie below the worst kept one, at least, for its logarithm not to be needed: more than what two
@@ -119,14 +119,18 @@ def scratch(model: Any, longest: int, k: int) -> Any:
 
 
 @jit
+def _fetch(ids: Any, start: int, stop: int, base: int, words: Any, grams: Any) -> None:
+    """Ask for the memory of rows as soon as their numbers are known: it comes while the rest of the line is read."""
+    for k in range(start, stop):
+        if ids[k] < base:
+            prefetch_row(words, ids[k])
+        else:
+            prefetch_row(grams, ids[k] - base)
+
+
+@jit
 def _add_rows(ids: Any, n: int, base: int, words: Any, grams: Any, hidden: Any) -> None:
     for k in range(n):
-        if k + AHEAD < n:
-            ahead = ids[k + AHEAD]
-            if ahead < base:
-                prefetch_row(words, ahead)
-            else:
-                prefetch_row(grams, ahead - base)
         if ids[k] < base:
             add_row(hidden, 0, words, ids[k])
         else:
@@ -152,11 +156,13 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
         while place < stop and text[place] != 10 and _is_separator(text[place]):
             place += 1
         begin = place
+        crc, fnv = CRC_MASK, FNV_START
         while place < stop and not _is_separator(text[place]):
+            crc, fnv = crc_step(crc, text[place]), fnv_step(fnv, text[place])
             place += 1
         if begin < place:
             end = is_end(text, begin, place)
-            entry = probe(text, begin, place, crc32(text, begin, place), blob, offsets, gap, table)
+            entry = probe(text, begin, place, crc ^ CRC_MASK, blob, offsets, gap, table)
         elif place < stop or newline:
             end, entry = True, numbers[5]
         else:
@@ -167,7 +173,7 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
                 found += 1
         elif entry >= 0 or end or not _is_label(text, begin, place, numbers):
             if longest > 1:
-                hashes[tokens] = np.int64(_END_HASH if end else fnv1a(text, begin, place))
+                hashes[tokens] = np.int64(_END_HASH if end else fnv)
                 tokens += 1
             own = own_row(entry, end, nwords, subwords)
             if own >= 0:
@@ -175,13 +181,16 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
                     _add_rows(ids, n, nwords, words, grams, hidden)
                     added, n = added + n, 0
                 ids[n] = own
+                prefetch_row(words, own)
                 n += 1
             if with_ngrams and not end:
                 length, at = bracket(text, begin, place, word), 0
                 if _too_many(length, subwords):
                     return place, -1, found
                 while True:
+                    known = n
                     n, at = push_ngrams(word, length, at, subwords, nwords, ids, n, len(ids))
+                    _fetch(ids, known, n, nwords, words, grams)
                     if at >= length:
                         break
                     _add_rows(ids, n, nwords, words, grams, hidden)
@@ -204,6 +213,7 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
                         _add_rows(ids, n, nwords, words, grams, hidden)
                         added, n = added + n, 0
                     ids[n] = nwords + row
+                    prefetch_row(grams, row)
                     n += 1
     _add_rows(ids, n, nwords, words, grams, hidden)
     added += n

@@ -30,7 +30,9 @@ def _crc_table() -> Any:
 _CRC = _crc_table()
 _FULL, _BYTE, _ONE, _ZERO = U(0xFFFFFFFF), U(0xFF), U(1), U(0)
 _8, _32 = U(8), U(32)
-_FNV_START, _FNV_PRIME, _SIGN = U(2166136261), U(16777619), U(0xFFFFFF00)
+#: What a CRC-32 begins with, and is xor-ed with at its end; what fastText's hash begins with.
+CRC_MASK, FNV_START = _FULL, U(2166136261)
+_FNV_PRIME, _SIGN = U(16777619), U(0xFFFFFF00)
 _LT, _GT = np.uint8(60), np.uint8(62)
 
 #: Rows asked for before they are added: enough to hide the memory's latency, measured on 300-wide rows.
@@ -42,12 +44,18 @@ PENDING = 4096
 
 
 @jit
+def crc_step(c: Any, byte: Any) -> Any:
+    """Return the state of a CRC-32 (uint64, inverted; it begins and ends with `CRC_MASK`) with one more byte."""
+    return _CRC[(c ^ U(byte)) & _BYTE] ^ (c >> _8)
+
+
+@jit
 def crc32(blob: Any, start: int, stop: int) -> Any:
     """Return zlib's CRC-32 of `blob[start:stop]` as uint64."""
-    c = _FULL
+    c = CRC_MASK
     for i in range(start, stop):
-        c = _CRC[(c ^ U(blob[i])) & _BYTE] ^ (c >> _8)
-    return c ^ _FULL
+        c = crc_step(c, blob[i])
+    return c ^ CRC_MASK
 
 
 @jit
@@ -62,7 +70,7 @@ def fnv_step(h: Any, byte: Any) -> Any:
 @jit
 def fnv1a(blob: Any, start: int, stop: int) -> Any:
     """Return fastText's hash of `blob[start:stop]` as uint64."""
-    h = _FNV_START
+    h = FNV_START
     for i in range(start, stop):
         h = fnv_step(h, blob[i])
     return h
@@ -230,7 +238,7 @@ def _word64(text: Any, start: int, count: int) -> Any:
 def murmur3(text: Any, start: int, stop: int) -> Any:
     """Return both 64-bit halves of floret's hash of `text[start:stop]`."""
     c1, c2 = U(0x87C37B91114253D5), U(0x4CF5AD432745937F)
-    h1, h2 = _FNV_START, _FNV_START  # floret's seed happens to be FNV's start
+    h1, h2 = FNV_START, FNV_START  # floret's seed happens to be FNV's start
     length = stop - start
     i = start
     while i + 16 <= stop:
@@ -272,6 +280,39 @@ def rows_a_start(subwords: Any, length: int) -> int:
 
 
 @jit
+def _is_ascii(text: Any, length: int) -> bool:
+    high = 0
+    for i in range(length):
+        high |= text[i]
+    return high < 128
+
+
+@jit
+def _push_ascii(text: Any, length: int, place: int, subwords: Any, base: int, ids: Any, n: int, room: int) -> Any:
+    """Do what `push_ngrams` does for ASCII words and fastText's hash: each byte is a character. Twice as fast."""
+    minn, maxn, bucket, _, pruned = subwords
+    need, shortest = rows_a_start(subwords, length), max(minn, 1)
+    while place < length:
+        if n + need > room:
+            return n, place
+        stop = min(length, place + maxn)
+        first = place + shortest - 1
+        if shortest == 1 and (place == 0 or place == length - 1):
+            first += 1  # a bracket alone is no n-gram
+        h = FNV_START
+        for end in range(place, min(first, stop)):
+            h = ((h ^ U(text[end])) * _FNV_PRIME) & _FULL
+        for end in range(first, stop):
+            h = ((h ^ U(text[end])) * _FNV_PRIME) & _FULL
+            row = pruned_row(np.int64(h % U(bucket)), pruned)
+            if row >= 0:
+                ids[n] = base + row
+                n += 1
+        place += 1
+    return n, place
+
+
+@jit
 def push_ngrams(text: Any, length: int, place: int, subwords: Any, base: int, ids: Any, n: int, room: int) -> Any:
     """Append the rows (`base` + row) of the n-grams of the bracketed word `text[:length]` that start at `place` or later.
 
@@ -282,13 +323,15 @@ def push_ngrams(text: Any, length: int, place: int, subwords: Any, base: int, id
     need = rows_a_start(subwords, length)
     if hashes > 0 and place == 0:  # floret: the whole word first
         n = _push_floret(text, 0, length, bucket, hashes, base, ids, n)
+    if hashes == 0 and _is_ascii(text, length):
+        return _push_ascii(text, length, place, subwords, base, ids, n, room)
     while place < length:
         if n + need > room:
             return n, place
         if (text[place] & 0xC0) == 0x80:
             place += 1
             continue
-        h = _FNV_START
+        h = FNV_START
         end, count = place, 0
         while end < length and count < maxn:
             h = fnv_step(h, text[end])
@@ -500,7 +543,7 @@ def ngrams_seen(vocabulary: Any, nwords: int, longest: int, minn: int, maxn: int
         for place in range(length):
             if (word[place] & 0xC0) == 0x80:
                 continue
-            h = _FNV_START
+            h = FNV_START
             stop, count = place, 0
             while stop < length and count < maxn:
                 h = fnv_step(h, word[stop])

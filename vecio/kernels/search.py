@@ -30,6 +30,8 @@ from ._jit import jit
 UNIT = 32000.0
 #: Rows with a norm below TINY count as zero (score 0), above HUGE (or not a number) they are passed over.
 TINY, HUGE = 1e-15, 1e15
+#: Rows that stay in the second cache while a few queries go over them.
+NEAR = 512
 #: No score (int32) is below this, none above that.
 NOTHING, NEVER = -(2**31), 2**31 - 1
 
@@ -375,26 +377,40 @@ def merge(scores: Any, ids: Any, counts: Any, new_scores: Any, new_ids: Any, new
 
 @jit
 def scan_floats(
-    rows: Any, norms: Any, start: int, stop: int, base: int, query: Any, floor: Any, scores: Any, ids: Any
-) -> int:
-    """Keep the rows `start` .. `stop - 1` that lie nearest to one query; return how many are kept.
+    rows: Any,
+    norms: Any,
+    start: int,
+    stop: int,
+    base: int,
+    queries: Any,
+    floors: Any,
+    scores: Any,
+    ids: Any,
+    counts: Any,
+) -> None:
+    """Keep, for each of Q queries, the rows `start` .. `stop - 1` that lie nearest.
 
-    rows: float32, or float16 as uint16. norms: float32 (V,), or empty: then they are computed. query: float32 (D,).
-    floor: only better scores count. scores float32, ids int64 (m,): the heap; `base` is added to row numbers.
+    rows: float32, or float16 as uint16. norms: float32 (V,), or empty: then they are computed. queries: float32 (Q, D).
+    floors: float32 (Q,), only better scores count (changed). scores float32, ids int64 (Q, m), counts int64 (Q,): the
+    heaps; `base` is added to row numbers.
     """
-    count, size, stored = 0, len(scores), len(norms) > 0
-    for i in range(start, stop):
-        if stored:
-            dot, norm = _dot(rows, i, query), norms[i]
-        else:
-            dot, square = _dot_and_square(rows, i, query)
-            norm = np.sqrt(square)
-        score = dot / norm if norm >= TINY else np.float32(0.0)
-        if score > floor and norm <= HUGE:
-            count = push(scores, ids, count, score, base + i)
-            if count == size:
-                floor = max(floor, scores[0])
-    return count
+    size, stored = scores.shape[1], len(norms) > 0
+    for first in range(start, stop, NEAR):
+        last = min(first + NEAR, stop)
+        for q in range(len(queries)):
+            query, floor = queries[q], floors[q]
+            for i in range(first, last):
+                if stored:
+                    dot, norm = _dot(rows, i, query), norms[i]
+                else:
+                    dot, square = _dot_and_square(rows, i, query)
+                    norm = np.sqrt(square)
+                score = dot / norm if norm >= TINY else np.float32(0.0)
+                if score > floor and norm <= HUGE:
+                    counts[q] = push(scores[q], ids[q], counts[q], score, base + i)
+                    if counts[q] == size:
+                        floor = max(floor, scores[q, 0])
+            floors[q] = floor
 
 
 @jit
@@ -405,25 +421,30 @@ def scan_codes(
     start: int,
     stop: int,
     base: int,
-    query: Any,
-    floor: Any,
+    queries: Any,
+    floors: Any,
     scores: Any,
     ids: Any,
-) -> int:
-    """Do what `scan_floats` does, for rows of int8 with float32 scales (V,) and a query of int16 (D,)."""
-    count, size, stored = 0, len(scores), len(norms) > 0
-    for i in range(start, stop):
-        if stored:
-            dot, norm = _dot(rows, i, query), norms[i]
-        else:
-            dot, square = _dot_and_square(rows, i, query)
-            norm = np.sqrt(np.float32(square)) * abs(scales[i])
-        score = np.float32(dot) * (scales[i] / norm) if norm >= TINY else np.float32(0.0)
-        if score > floor and norm <= HUGE:
-            count = push(scores, ids, count, score, base + i)
-            if count == size:
-                floor = max(floor, scores[0])
-    return count
+    counts: Any,
+) -> None:
+    """Do what `scan_floats` does, for rows of int8 with float32 scales (V,) and queries of int16 (Q, D)."""
+    size, stored = scores.shape[1], len(norms) > 0
+    for first in range(start, stop, NEAR):
+        last = min(first + NEAR, stop)
+        for q in range(len(queries)):
+            query, floor = queries[q], floors[q]
+            for i in range(first, last):
+                if stored:
+                    dot, norm = _dot(rows, i, query), norms[i]
+                else:
+                    dot, square = _dot_and_square(rows, i, query)
+                    norm = np.sqrt(np.float32(square)) * abs(scales[i])
+                score = np.float32(dot) * (scales[i] / norm) if norm >= TINY else np.float32(0.0)
+                if score > floor and norm <= HUGE:
+                    counts[q] = push(scores[q], ids[q], counts[q], score, base + i)
+                    if counts[q] == size:
+                        floor = max(floor, scores[q, 0])
+            floors[q] = floor
 
 
 @jit
