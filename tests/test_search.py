@@ -239,6 +239,13 @@ def test_nothing_asked_and_nothing_there(path: str) -> None:
         )
 
 
+def test_kernels_and_formula_share_their_limits() -> None:
+    from vecio.kernels import search as kernels
+
+    assert (kernels.TINY, kernels.HUGE) == (search.TINY, search.HUGE)
+    assert max(search.FEW.values()) <= search.GROUP
+
+
 @pytest.mark.parametrize("scale", [1e-20, 1e-14, 1e-6, 1e6, 1e14, 1e20])
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_very_long_and_very_short_rows(path: str, scale: float, dtype: str) -> None:
@@ -262,6 +269,16 @@ def test_negative_scales(path: str) -> None:
         for count in (1, 9):
             queries = rng.standard_normal((count, 33)).astype(np.float32)
             same(search.nearest(Rows(words, norms), queries, 20), naive.nearest(rows, queries, 20))
+
+
+@pytest.mark.parametrize("dim", [65536, 140000])
+def test_very_wide_rows(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = np.full((40, dim), 127, np.int8)
+    codes[::2, ::3] = -128
+    words = Int8(codes, np.linspace(0.5, 1, 40, dtype=np.float32))
+    query = np.ones((1, dim), np.float32)
+    monkeypatch.setattr(search, "kernels_due", lambda seconds: True)
+    same(search.nearest(Rows(words), query, 5), naive.nearest(words.block(0, 40), query, 5))
 
 
 def test_wrong_stored_norms_never_crash(path: str) -> None:

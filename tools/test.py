@@ -24,8 +24,8 @@ def checks(python: str, arguments: list[str]) -> list[tuple[str, list[str]]]:
     """Return what is run, in order: (name, command)."""
     module = [python, "-m"]
     return [
-        ("ruff check", [*module, "ruff", "check", "--quiet"]),
-        ("ruff format", [*module, "ruff", "format", "--check", "--quiet"]),
+        ("ruff check", [*module, "ruff", "check", "--quiet", "--output-format", "concise"]),
+        ("ruff format", [*module, "ruff", "format", "--check", "--quiet", "--output-format", "concise"]),
         ("mypy", [*module, "mypy"]),
         ("import-linter", [python, "-c", LINT_IMPORTS, "--no-logo"]),
         ("pytest", [*module, "pytest", "-n", "2", "--dist", "loadfile", *arguments]),

@@ -120,7 +120,7 @@ def config(quick: bool, seed: int, threads: int) -> SgnsConfig:
     from .sgns import SgnsConfig
 
     if quick:
-        return SgnsConfig(dim=32, epochs=4, bucket=10_000, sample=3e-4, seed=seed, threads=threads)
+        return SgnsConfig(dim=32, epochs=8, bucket=10_000, sample=3e-4, seed=seed, threads=threads)
     return SgnsConfig(dim=80, epochs=12, bucket=100_000, sample=3e-4, seed=seed, threads=threads)
 
 

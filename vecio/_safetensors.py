@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ._binary import MappedFile
 from .errors import FormatError, TruncatedError, UnsupportedError
@@ -64,7 +64,8 @@ LONGEST_WIDE_HEADER = 1 << 22  # text that is not ASCII takes up to 4 bytes a ch
 MOST_TENSORS = 100_000
 MOST_PAIRS = 1 << 16
 MOST_DIMENSIONS = 64  # numpy's limit
-DEEPEST = 64
+#: Values under keys that mean nothing: how many, and how deep in each other.
+MOST_SKIPPED, DEEPEST = 50_000, 64
 ALIGNMENT = 64
 
 _WHITE = " \t\n\r"
@@ -75,6 +76,14 @@ _INTEGERS = re.compile(r"\[([0-9, \t\n\r]*)\]")
 _SCALAR = re.compile(
     r"(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![0-9A-Za-z.+-])"
 )
+_NUMBER = "(?:0|[1-9][0-9]{0,18})"
+#: A tensor's object as all writers write it; any other goes the long way.
+_USUAL = re.compile(
+    rf'\{{"dtype":"([A-Z0-9_]{{1,16}})","shape":\[((?:{_NUMBER}(?:,{_NUMBER}){{0,63}})?)\],'
+    rf'"data_offsets":\[({_NUMBER}),({_NUMBER})\]\}}'
+)
+#: Each dtype's name as one object, however many tensors have it.
+_NAMES = {name: name for name in BITS}
 _DECODER = json.JSONDecoder()
 
 
@@ -124,10 +133,9 @@ def read_header(file: MappedFile) -> Container:
     scanner = _Scanner(file.path, text)
     scanner.scan()
     _check_layout(file, scanner, 8 + length)
-    tensors = {
-        name: Tensor(name, dtype, shape, 8 + length + begin, 8 + length + end)
-        for name, (dtype, shape, begin, end, _) in scanner.tensors.items()
-    }
+    tensors: dict[str, Any] = scanner.tensors
+    for name, (dtype, shape, begin, end, _) in tensors.items():
+        tensors[name] = Tensor(name, dtype, shape, 8 + length + begin, 8 + length + end)
     return Container(tensors, scanner.metadata, 8 + length)
 
 
@@ -188,6 +196,8 @@ class _Scanner:
         self.pos = 0
         self.tensors: dict[str, _Entry] = {}
         self.metadata: dict[str, str] = {}
+        self.skipped = 0
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     # -- errors --------------------------------------------------------------------------------------------------
 
@@ -282,6 +292,9 @@ class _Scanner:
         """Step over one value of any kind, checking its syntax."""
         closers: list[str] = []
         while True:
+            self.skipped += 1
+            if self.skipped > MOST_SKIPPED:
+                raise self.fail("values under keys that mean nothing", f"at most {MOST_SKIPPED}")
             opened = self.peek()
             if opened in ("{", "[") and opened:
                 closer = "}" if opened == "{" else "]"
@@ -350,9 +363,9 @@ class _Scanner:
             name = self.key()
             if self.text[self.pos : self.pos + 1] != '"':
                 raise self.unexpected(f"a string (the value of {_shown(name)} in {METADATA})")
-            value = self.string()
-            if len(self.metadata) < MOST_PAIRS:
-                self.metadata[name] = value
+            self.metadata[name] = self.string()
+            if len(self.metadata) > MOST_PAIRS:
+                raise self.fail(f"the pairs in {METADATA}", f"at most {MOST_PAIRS}")
             if not self.more("}"):
                 return
 
@@ -363,6 +376,19 @@ class _Scanner:
             raise self.fail(f"{label} stands twice in the header", at=at)
         if len(self.tensors) >= MOST_TENSORS:
             raise self.fail("too many tensors", f"at most {MOST_TENSORS}", at=at)
+        usual = _USUAL.match(self.text, self.pos)
+        if usual is not None and usual[1] in BITS:
+            self.pos = usual.end()
+            shape = tuple(map(int, usual[2].split(","))) if usual[2] else ()
+            self.add(name, usual[1], shape, int(usual[3]), int(usual[4]), at)
+        else:
+            self.unusual_tensor(name, at, label)
+
+    def add(self, name: str, dtype: str, shape: tuple[int, ...], begin: int, end: int, at: int) -> None:
+        self.tensors[name] = (_NAMES[dtype], self._shapes.setdefault(shape, shape), begin, end, at)
+
+    def unusual_tensor(self, name: str, at: int, label: str) -> None:
+        """Read an object with other spaces, order or keys, or one that is wrong."""
         if self.peek() != "{":
             raise self.unexpected(f"an object that describes {label}")
         dtype: str | None = None
@@ -389,7 +415,7 @@ class _Scanner:
             raise self.fail(f"{label} has no {missing}", at=at)
         if len(offsets) != 2:
             raise self.fail(f"the offsets of {label}", "begin and end", f"{len(offsets)} numbers", at=at)
-        self.tensors[name] = (dtype, shape, offsets[0], offsets[1], at)
+        self.add(name, dtype, shape, offsets[0], offsets[1], at)
 
     def dtype(self, label: str) -> str:
         at = self.pos
@@ -405,8 +431,9 @@ def _check_layout(file: MappedFile, scanner: _Scanner, data_start: int) -> None:
     """Raise unless the tensors cover the data area exactly, each with as many bytes as its shape says."""
     there = file.size - data_start
     reached = 0
-    for name, entry in sorted(scanner.tensors.items(), key=lambda item: item[1][2:4]):
-        dtype, shape, begin, end, at = entry
+    entries = scanner.tensors
+    for name in sorted(entries, key=lambda name: entries[name][2:4]):
+        dtype, shape, begin, end, at = entries[name]
         label = f"tensor {_shown(name)}"
         if begin > end:
             raise scanner.fail(f"the offsets of {label}", "begin <= end", f"[{begin}, {end}]", at=at)

@@ -443,8 +443,9 @@ class Embeddings:
         """Return the `topn` words nearest to the sum of `positive` less `negative`, as [(word, cosine), ...].
 
         As in gensim: an item is a word, a vector, or a pair of one of them and a weight; every vector is first divided
-        by its norm; words that were asked for are left out of the answer. "b is to a as what is to c" is
-        `most_similar(positive=[c, a], negative=[b])`... in words: king - man + woman is positive king and woman.
+        by its norm; words that were asked for are left out of the answer. king - man + woman is
+        `most_similar(positive=["king", "woman"], negative=["man"])`. Exact; a scan of all words (about 50 ms for two
+        million float16 rows; seconds for a fastText file in place, whose vectors are computed each time: convert it).
         """
         from . import search
 

@@ -51,6 +51,8 @@ CHUNK, FEWEST = 1 << 26, 4096
 GROUP, PASS = 256, 8192
 #: Up to so many queries are scanned one by one; beyond, turning the rows into fixed-point numbers pays. Measured.
 FEW = {"float32": 5, "float16": 6, "int8": 10}
+#: Elements of a row up to which the int32 sums over int8 rows as they are stored cannot overflow.
+WIDEST = 1 << 16
 #: Seconds per element of a block made float32, per multiplication and per score, in numpy.
 READ_COST = {"float32": 0.5e-9, "float16": 2.1e-9, "int8": 1e-9}
 MULTIPLY_COST, SCORE_COST = 6e-11, 1.2e-8
@@ -389,7 +391,7 @@ def _candidates(
     from .kernels import search as kernels
 
     arrays, dtype = _arrays(source)
-    few = len(queries) <= FEW[dtype]
+    few = len(queries) <= FEW[dtype] and dim <= WIDEST
     scan = (_OneByOne if few else _Together)(kernels, units, wanted, dtype == "int8")
 
     def take(start: int, stop: int) -> None:

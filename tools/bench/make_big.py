@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import shutil
@@ -310,8 +309,8 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=300)
     parser.add_argument("--force", action="store_true", help="make them again even when they are there")
     arguments = parser.parse_args()
-    if min(arguments.words, arguments.buckets, arguments.dim) < 1 or not math.log(arguments.words):
-        parser.error("--words, --buckets and --dim must be positive")
+    if min(arguments.words - 1, arguments.buckets, arguments.dim) < 1:
+        parser.error("--words must be at least 2, --buckets and --dim at least 1")
     there = arguments.dir / "big.json"
     if there.is_file() and not arguments.force:
         facts = json.loads(there.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@
     python tools/bench/run_all.py --dir bench-data --data DATA
 
 DATA holds models/fasttext/lid.176.ftz and classification/. The native files, gensim's own file and the plain matrix are
-made in the same folder (24 GB more). A full run takes about an hour and wants a machine with 24 GB of memory that
+made in the same folder (21 GB more). A full run takes about an hour and wants a machine with 24 GB of memory that
 does nothing else. --only runs some topics; --write only writes the table from the figures that are there.
 """
 

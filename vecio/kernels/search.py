@@ -28,12 +28,13 @@ from ._jit import jit
 
 #: Length of a unit vector in fixed-point numbers; the room up to 32767 takes the rounding errors.
 UNIT = 32000.0
-#: Rows with a norm below TINY count as zero (score 0), above HUGE (or not a number) they are passed over.
+#: Rows with a norm below TINY count as zero (score 0), above HUGE (or not a number) they are passed over. As in
+#: `search.py`.
 TINY, HUGE = 1e-15, 1e15
 #: Rows that stay in the second cache while a few queries go over them.
 NEAR = 512
-#: No score (int32) is below this, none above that.
-NOTHING, NEVER = -(2**31), 2**31 - 1
+#: A floor (int32) that no score exceeds: of the columns behind the last query.
+NEVER = 2**31 - 1
 
 
 def _shape() -> tuple[int, int, int]:
@@ -51,7 +52,7 @@ LANES, ROWS, VECTORS = _shape()
 STEP = 2 * LANES
 
 _FLOAT, _HALF = ir.FloatType(), ir.HalfType()
-_I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+_I8, _I16, _I32 = (ir.IntType(bits) for bits in (8, 16, 32))
 #: The order of a sum is free and a product may be fused into it; NaN and infinity stay what they are.
 _FREE = ("reassoc", "contract", "nsz")
 #: 1.5 * 2**23: added to a float32 below 2**22 it leaves the nearest integer in the low bits.
