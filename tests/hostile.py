@@ -241,9 +241,10 @@ def twin(model: FastText, word: bytes) -> np.ndarray:
     """Return the vector of a word: the sum of its rows in order, times the float32 reciprocal of their number."""
     total = np.zeros(model.args["dim"], np.float32)
     rows = twin_rows(model, word)
-    for row in rows:
-        total = total + model.input.row(row)
-    return total * np.float32(1.0 / len(rows)) if rows else total
+    with np.errstate(over="ignore", invalid="ignore"):
+        for row in rows:
+            total = total + model.input.row(row)
+        return total * np.float32(1.0 / len(rows)) if rows else total
 
 
 # --- whole, valid files ------------------------------------------------------------------------------------------

@@ -125,6 +125,21 @@ def test_case_with_the_kernels_in_use(tmp_path: Path, monkeypatch: pytest.Monkey
             raise AssertionError(f"{case.id}: {wrong}") from wrong
 
 
+def test_case_without_a_walk_over_the_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a file whose dictionary is large: places from the file's end, entries checked when they are needed."""
+    monkeypatch.setattr(sys.modules["vecio.formats.fasttext"], "EAGER", 0)
+    path = tmp_path / "model.bin"
+    for case in CASES:
+        if len(case.data) > 1 << 20:
+            continue
+        path.write_bytes(case.data)
+        try:
+            error = ask(path, case.must, case.truth)
+            assert error is None or str(path) in str(error)
+        except AssertionError as wrong:
+            raise AssertionError(f"{case.id}: {wrong}") from wrong
+
+
 def test_rows_of_the_table_are_all_there() -> None:
     rows = {case.row for case in CASES}
     missing = [f"F{i}" for i in range(1, 81) if f"F{i}" not in rows]

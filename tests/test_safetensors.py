@@ -7,6 +7,7 @@ the reliability table, section 3.5 (S1 to S85).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -15,8 +16,9 @@ import pickle
 import struct
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from hypothesis import strategies as st
 
 import vecio
 from vecio import _effort
-from vecio._binary import MappedFile
+from vecio._binary import MappedFile, atomic_write
 from vecio._rounding import DTYPES, Tally, round_rows
 from vecio._safetensors import Container, build_header, looks_like, read_header
 from vecio.errors import FormatError, TruncatedError, UnknownFormatError, UnsupportedError, VecioError
@@ -1051,19 +1053,72 @@ def test_saving_over_the_mapped_file(tmp_path: Path) -> None:
     assert vecio.open(path).dtype == "float16"
 
 
-def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["write", "seek", "fsync", "replace"])
+def test_a_failing_write_leaves_the_old_file(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every write, seek, fsync and rename of a save fails once (G8)."""
     path = tmp_path / "m.safetensors"
     source = vecio.open(DATA / "fasttext" / "sg-ns.bin")
     source.save(path)
     before = path.read_bytes()
+    failures = 0
+    while failures < 100:
+        left = [failures]
 
-    def fail(*_: Any, **__: Any) -> Any:
-        raise OSError(28, "No space left on device")
+        def failing(real: Callable[..., Any], left: list[int] = left) -> Callable[..., Any]:
+            def function(*arguments: Any, **options: Any) -> Any:
+                left[0] -= 1
+                if left[0] == -1:
+                    raise OSError(28, "No space left on device")
+                return real(*arguments, **options)
 
-    monkeypatch.setattr(layout._Writer, "put_words", fail)
-    with pytest.raises(OSError, match="No space left"):
-        source.save(path, dtype="float16")
-    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+            return function
+
+        with monkeypatch.context() as patch:
+            if call in ("fsync", "replace"):
+                patch.setattr(os, call, failing(getattr(os, call)))
+            else:
+                patch.setattr(layout, "atomic_write", with_streams(failing, call))
+            try:
+                source.save(path, dtype="float16")
+            except OSError as error:
+                assert "No space left" in str(error)
+        assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+        if left[0] >= 0:
+            break
+        failures += 1
+        if path.read_bytes() != before:  # only the folder was not flushed: the new file is in its place
+            assert call == "fsync" and vecio.verify(path).ok
+            source.save(path)
+    assert 0 < failures < 100 and vecio.open(path).dtype == "float16"
+
+
+def with_streams(failing: Callable[..., Any], call: str) -> Callable[..., Any]:
+    """Return `atomic_write` whose stream's `call` fails as told."""
+
+    @contextlib.contextmanager
+    def writing(path: Any) -> Iterator[Any]:
+        with atomic_write(path) as stream:
+            methods = {name: getattr(stream, name) for name in ("write", "seek")}
+            methods[call] = failing(methods[call])
+            yield SimpleNamespace(**methods)
+
+    return writing
+
+
+def test_a_published_model(tmp_path: Path) -> None:
+    """lid.176: quantised, pruned, Huffman tree; the same languages with the same probabilities."""
+    source = vecio.open(DATA / "real" / "lid.176.ftz")
+    source.save(tmp_path / "m.safetensors")
+    native = vecio.open(tmp_path / "m.safetensors")
+    texts = [*(DATA / "text" / "unsup.txt").read_bytes().split(b"\n")[:200], b""]
+    for (labels, scores), (expected, probabilities) in zip(
+        native.predict(texts, k=5), source.predict(texts, k=5), strict=True
+    ):
+        assert labels == expected and np.array_equal(
+            bits(np.asarray(scores)), bits(np.asarray(probabilities))
+        )
 
 
 def test_pickle_and_threads(tmp_path: Path) -> None:

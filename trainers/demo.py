@@ -97,7 +97,7 @@ def run(out: str | os.PathLike[str], *, quick: bool = False, seed: int = 1, thre
         corpus, unknown = _read(report, quick, seed)
         line.note("compiling the training step, or loading it from the cache ...")
         model = _train(report, corpus, config(quick, seed, threads), line)
-        line.note("saving and converting ...")
+        line.note("saving and converting (the first time compiles kernels) ...")
         embeddings = _save(report, model)
         with embeddings:
             unknown = [word for word in unknown if embeddings[word].any()][:_SHOWN_UNKNOWN]

@@ -154,6 +154,8 @@ def _losses(e: Embeddings, dtype: str | None, raw_rows: bool) -> tuple[list[str]
         rounded.append(f"the word vectors, as {chosen}")
     if e._grams is not None and e._grams.dtype not in exact:
         rounded.append(f"the n-gram rows, as {chosen}")
+    if rounded and e._classifier is not None:
+        rounded.append("the probabilities of labels, which follow from them")
     if e._classifier is None and not raw_rows:
         if computed or e._parts.raw_words is not None:
             lost.append(

@@ -119,16 +119,6 @@ def scratch(model: Any, longest: int, k: int) -> Any:
 
 
 @jit
-def _fetch(ids: Any, start: int, stop: int, base: int, words: Any, grams: Any) -> None:
-    """Ask for the memory of rows as soon as their numbers are known: it comes while the rest of the line is read."""
-    for k in range(start, stop):
-        if ids[k] < base:
-            prefetch_row(words, ids[k])
-        else:
-            prefetch_row(grams, ids[k] - base)
-
-
-@jit
 def _add_rows(ids: Any, n: int, base: int, words: Any, grams: Any, hidden: Any) -> None:
     for k in range(n):
         if ids[k] < base:
@@ -157,9 +147,14 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
             place += 1
         begin = place
         crc, fnv = CRC_MASK, FNV_START
-        while place < stop and not _is_separator(text[place]):
-            crc, fnv = crc_step(crc, text[place]), fnv_step(fnv, text[place])
-            place += 1
+        if longest > 1:
+            while place < stop and not _is_separator(text[place]):
+                crc, fnv = crc_step(crc, text[place]), fnv_step(fnv, text[place])
+                place += 1
+        else:
+            while place < stop and not _is_separator(text[place]):
+                crc = crc_step(crc, text[place])
+                place += 1
         if begin < place:
             end = is_end(text, begin, place)
             entry = probe(text, begin, place, crc ^ CRC_MASK, blob, offsets, gap, table)
@@ -188,9 +183,7 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
                 if _too_many(length, subwords):
                     return place, -1, found
                 while True:
-                    known = n
                     n, at = push_ngrams(word, length, at, subwords, nwords, ids, n, len(ids))
-                    _fetch(ids, known, n, nwords, words, grams)
                     if at >= length:
                         break
                     _add_rows(ids, n, nwords, words, grams, hidden)

@@ -281,10 +281,10 @@ def rows_a_start(subwords: Any, length: int) -> int:
 
 @jit
 def _is_ascii(text: Any, length: int) -> bool:
-    high = 0
     for i in range(length):
-        high |= text[i]
-    return high < 128
+        if text[i] >= 128:
+            return False
+    return True
 
 
 @jit
@@ -292,24 +292,21 @@ def _push_ascii(text: Any, length: int, place: int, subwords: Any, base: int, id
     """Do what `push_ngrams` does for ASCII words and fastText's hash: each byte is a character. Twice as fast."""
     minn, maxn, bucket, _, pruned = subwords
     need, shortest = rows_a_start(subwords, length), max(minn, 1)
-    while place < length:
+    while place <= length - shortest:
         if n + need > room:
             return n, place
-        stop = min(length, place + maxn)
-        first = place + shortest - 1
-        if shortest == 1 and (place == 0 or place == length - 1):
-            first += 1  # a bracket alone is no n-gram
         h = FNV_START
-        for end in range(place, min(first, stop)):
-            h = ((h ^ U(text[end])) * _FNV_PRIME) & _FULL
-        for end in range(first, stop):
-            h = ((h ^ U(text[end])) * _FNV_PRIME) & _FULL
-            row = pruned_row(np.int64(h % U(bucket)), pruned)
-            if row >= 0:
-                ids[n] = base + row
-                n += 1
+        for count in range(1, min(maxn, length - place) + 1):
+            h = ((h ^ U(text[place + count - 1])) * _FNV_PRIME) & _FULL
+            if count >= shortest:
+                if count == 1 and (place == 0 or place == length - 1):
+                    continue
+                row = pruned_row(np.int64(h % U(bucket)), pruned)
+                if row >= 0:
+                    ids[n] = base + row
+                    n += 1
         place += 1
-    return n, place
+    return n, length
 
 
 @jit
