@@ -6,6 +6,7 @@ Nothing of vecio is imported here, so that a test of what an import brings with 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +31,11 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(_numba_cache()))
 # The first call of a kernel compiles it, so no example has a deadline; a CI run is repeatable.
 settings.register_profile("vecio", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("vecio")
+
+
+# A run that was started in the background of a shell ignores Ctrl-C, and so would every command that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _data() -> Path | None:

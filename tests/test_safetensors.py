@@ -977,6 +977,9 @@ def test_damaged_vocabularies_neither_crash_nor_mislead(
 ) -> None:
     monkeypatch.setattr(_effort, "kernels_due", lambda seconds: compiled)
     path = remade(tiny, tmp_path / "m.safetensors", change)
+    with pytest.raises(FormatError, match=r"vocab\..* does not have its checksum"):
+        vecio.open(path)
+    monkeypatch.setattr(layout, "EAGER", -1)  # as if it were a large file, which is not read when opened
     sound, e = vecio.open(tiny), vecio.open(path)
     names = ["alpha", "beta", "gamma", ""]
     for i, word in enumerate(names):

@@ -38,7 +38,7 @@ LOSSES = {"hs": 1, "ns": 2, "softmax": 3, "ova": 4}
 _TOKEN = re.compile(rb"\n|[^ \n\r\t\v\f\0]+")
 
 #: Lines that one call of the kernel serves, so that threads have something to share.
-CHUNK_LINES = 64
+CHUNK_LINES = 512
 #: Bytes of a file that one call of the kernel serves, and that are read at once.
 CHUNK_BYTES, BLOCK_BYTES = 1 << 16, 1 << 23
 #: Predictions that are kept in arrays before they become lists.

@@ -363,8 +363,9 @@ class Embeddings:
         if self._accumulated or self._subwords is None:
             return self._words.block(start, stop)
         target = np.empty((stop - start, self.dim), np.float32)
-        if _effort.kernels_due((stop - start) * MEAN_COST):
-            blob, offsets, gap, _ = self._vocabulary.walkable()
+        blob, offsets, gap, _ = self._vocabulary.walkable()
+        length = int(offsets[stop] - offsets[start])
+        if _effort.kernels_due((stop - start) * MEAN_COST + length * CHARACTER_COST):
             self._fill_compiled(blob, offsets[start : stop + 1], gap, target, 1)
             return target
         for i, key in enumerate(self._vocabulary.entries(start, stop)):

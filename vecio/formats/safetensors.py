@@ -45,6 +45,9 @@ _CRC_KEY = b'"header_crc32":"'
 _NO_CRC = b"00000000"
 #: Bytes of float32 that one block holds.
 BLOCK_BYTES = 8 << 20
+#: The tensors of the vocabulary: up to EAGER bytes in all, their checksums are compared when a file is opened.
+VOCABULARY = ("vocab.bytes", "vocab.offsets", "vocab.table")
+EAGER = 1 << 20
 #: Mapped rows of fewer bytes are not worth a call to unmap them.
 LEAST_RELEASED = 1 << 20
 #: Words whose vectors one thread makes at a time.
@@ -164,6 +167,7 @@ class _Reader:
         self.tensors = container.tensors
         self.settings = read_object(file, container, "settings")
         self.provenance = read_object(file, container, "provenance")
+        self.crcs = read_object(file, container, "vocab_crc32")
         self.dim = self.number("dim", 1)
         self.nwords = self.number("nwords", 0)
         self.size = self.nwords + self.number("nlabels", 0)
@@ -227,6 +231,22 @@ class _Reader:
             norms = self.tensor("output.norms", "F32", (rows,))
         return ProductQuantised(codes, centroids, self.dim, dsub, norms)
 
+    def check_vocabulary(self) -> None:
+        """Compare the vocabulary's bytes with their checksums, where that takes no time (a large one: `vecio verify`)."""
+        tensors = [self.tensors[name] for name in VOCABULARY]
+        if sum(tensor.stop - tensor.start for tensor in tensors) > EAGER:
+            return
+        for tensor in tensors:
+            found = f"{zlib.crc32(self.file.bytes(tensor.start, tensor.stop)):08x}"
+            if found != self.crcs.get(tensor.name):
+                raise FormatError(
+                    self.file.path,
+                    f"the tensor {tensor.name} does not have its checksum: it was damaged or changed",
+                    offset=tensor.start,
+                    expected=ascii(self.crcs.get(tensor.name))[:40],
+                    found=found,
+                )
+
     def vocabulary(self) -> Vocabulary:
         blob = self.tensor("vocab.bytes", "U8", (-1,))
         offsets = self.tensor("vocab.offsets", "I64", (self.size + 1,))
@@ -241,6 +261,7 @@ class _Reader:
                     expected=expected,
                     found=int(offsets[i]),
                 )
+        self.check_vocabulary()
         counts = self.tensor("counts", "I64", (self.size,)) if "counts" in self.tensors else None
         return Vocabulary(
             self.size,
@@ -482,8 +503,8 @@ class _Plan:
         except TypeError as error:
             raise ValueError(f"the metadata cannot be written as JSON: {error}") from None
 
-    def header(self, digests: dict[str, str]) -> tuple[bytes, list[Tensor]]:
-        """Return length and header with these digests, and the tensors in file order."""
+    def header(self, digests: dict[str, str], crcs: dict[str, int]) -> tuple[bytes, list[Tensor]]:
+        """Return length and header with these digests and checksums, and the tensors in file order."""
         source = self.embeddings.metadata.get("provenance")
         origin = (
             source["format"] if isinstance(source, dict) and "format" in source else self.embeddings.format
@@ -495,6 +516,7 @@ class _Plan:
             "settings": self.settings,
             "provenance": _dump({"format": origin, "vecio": __version__}),
             "digests": _dump(digests),
+            "vocab_crc32": _dump({name: f"{crcs[name]:08x}" for name in VOCABULARY}),
             "header_crc32": _NO_CRC.decode(),
         }
         head, tensors = build_header(self.tensors(), metadata)
@@ -527,7 +549,8 @@ class _Writer:
         import hashlib  # 20 ms that opening a file must not wait for
 
         self.plan, self.stream, self.progress = plan, stream, progress
-        head, tensors = plan.header({name: "0" * 64 for name, _, _ in plan.tensors()})
+        self.crcs = dict.fromkeys(VOCABULARY, 0)
+        head, tensors = plan.header({name: "0" * 64 for name, _, _ in plan.tensors()}, self.crcs)
         self.tensors = {tensor.name: tensor for tensor in tensors}
         self.reached = {tensor.name: tensor.start for tensor in tensors}
         self.hashes = {tensor.name: hashlib.sha256() for tensor in tensors}
@@ -553,7 +576,7 @@ class _Writer:
         for name in self.matrices():
             self.put_rows(name, tallies.get(name))
         self.put_words()
-        head, _ = plan.header({name: found.hexdigest() for name, found in self.hashes.items()})
+        head, _ = plan.header({name: found.hexdigest() for name, found in self.hashes.items()}, self.crcs)
         self.stream.seek(0)
         self.stream.write(head)
         return Written(plan.dtype, tallies["words"], tallies["grams"])
@@ -567,6 +590,8 @@ class _Writer:
             self.stream.seek(self.reached[name])
             self.stream.write(block)
             self.hashes[name].update(block)
+            if name in self.crcs:
+                self.crcs[name] = zlib.crc32(block, self.crcs[name])
             self.reached[name] += len(block)
 
     def put_offsets(self) -> None:

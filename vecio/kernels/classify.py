@@ -36,6 +36,7 @@ from .lookup import (
     own_row,
     probe,
     pruned_row,
+    push_ascii,
     push_ngrams,
     rows_a_start,
 )
@@ -53,12 +54,15 @@ _log = types.ExternalFunction("log", types.float64(types.float64))
 
 U = np.uint64
 F = np.float32
+_32 = U(32)
 _HIGH, _MIX = U(0xFFFFFFFF00000000), U(116049371)
 #: fastText's hash of `</s>`.
 _END_HASH = U(3617362777)
 
 #: Row numbers that are collected before they are added.
 PENDING = 256
+#: Words whose rows are remembered, and how many rows a word may have to be; a single line has no use for it.
+SLOTS, MEMO_ROWS = 4096, 64
 #: See `subwords.MOST_NGRAMS`: a line with more n-grams than this is refused.
 MOST_NGRAMS = 1 << 24
 #: What a score must lie below the worst kept one, at least, for its logarithm not to be needed: more than what two
@@ -90,20 +94,23 @@ def _too_many(length: int, subwords: Any) -> bool:
 
 
 @jit
-def scratch(model: Any, longest: int, k: int) -> Any:
-    """Return working memory for lines of at most `longest` bytes and the best `k` labels, cut from three arrays.
+def scratch(model: Any, longest: int, k: int, slots: int) -> Any:
+    """Return working memory for lines of at most `longest` bytes and the best `k` labels, cut from few arrays.
 
     ids and hashes (int64) and word (uint8) for `read_line`; hidden, float32 (1, D), where it leaves its result; values
-    (L,), scores and kept (k + 1,), stack and waiting (L + 1,) for `rank`.
+    (L,), scores and kept (k + 1,), stack and waiting (L + 1,) for `rank`; memo (slots, 4) and arena. With `slots`, a
+    power of two or 0, the lines must be parts of one text.
     """
     numbers, weights = model[0], model[5]
     dim = weights.shape[0] if numbers[4] else weights.shape[1]
-    room = PENDING + rows_a_start(model[2], longest + 2)
+    room = PENDING + MEMO_ROWS + rows_a_start(model[2], longest + 2)
     tokens = longest // 2 + 2 if numbers[1] > 1 else 1
     count = numbers[2] if numbers[4] else 0
     nodes = numbers[2] + 1 if numbers[3] == HS else 0
     ints = np.empty(room + tokens + k + 1 + nodes, np.int64)
     floats = np.empty(dim + count + k + 1 + nodes, np.float32)
+    memo = np.zeros((slots, 4), np.int64)
+    arena = np.ones(1 + 8 * slots, np.int64)
     a, b = room + tokens, dim + count
     return (
         ints[:room],
@@ -115,6 +122,8 @@ def scratch(model: Any, longest: int, k: int) -> Any:
         ints[a : a + k + 1],
         ints[a + k + 1 :],
         floats[b + k + 1 :],
+        memo,
+        arena,
     )
 
 
@@ -128,6 +137,56 @@ def _add_rows(ids: Any, n: int, base: int, words: Any, grams: Any, hidden: Any) 
 
 
 @jit
+def _scan(text: Any, place: int, stop: int, with_hash: bool) -> Any:
+    """Read a token: return where it ends, its CRC-32, fastText's hash (if wanted), and the union of its bytes."""
+    crc, fnv, high = CRC_MASK, FNV_START, U(0)
+    if with_hash:
+        while place < stop and not _is_separator(text[place]):
+            crc, fnv = crc_step(crc, text[place]), fnv_step(fnv, text[place])
+            high |= U(text[place])
+            place += 1
+    else:
+        while place < stop and not _is_separator(text[place]):
+            crc = crc_step(crc, text[place])
+            high |= U(text[place])
+            place += 1
+    return place, crc ^ CRC_MASK, fnv, high
+
+
+# Words come again within a few lines. The memo keeps the rows of those that were read last, so that neither the
+# dictionary nor the n-grams are asked again: memo[slot] is the word's CRC-32 and length, where it stands in the text,
+# where its rows begin in `arena`, and their number. arena[0] is the first free place.
+
+
+@jit
+def _is_remembered(memo: Any, slot: int, crc: Any, text: Any, begin: int, place: int) -> bool:
+    if len(memo) == 0 or memo[slot, 0] != np.int64(crc << _32 | U(place - begin)):
+        return False
+    first = memo[slot, 1]
+    for i in range(place - begin):
+        if text[first + i] != text[begin + i]:
+            return False
+    return True
+
+
+@jit
+def _remember(memo: Any, arena: Any, slot: int, crc: Any, begin: int, place: int, ids: Any, first: int, n: int) -> None:
+    """Keep the rows `ids[first:n]` of the word `text[begin:place]`."""
+    if n - first > MEMO_ROWS or len(memo) == 0:
+        return
+    free = arena[0]
+    if free + n - first > len(arena):  # full: forget everything
+        memo[:] = 0
+        free = 1
+    memo[slot, 0], memo[slot, 1] = np.int64(crc << _32 | U(place - begin)), begin
+    memo[slot, 2], memo[slot, 3] = free, n - first
+    for i in range(first, n):
+        arena[free] = ids[i]
+        free += 1
+    arena[0] = free
+
+
+@jit
 def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work: Any, labels: Any) -> Any:
     """Read the line that begins at `place` and leave the mean of its rows in `work`.
 
@@ -138,30 +197,35 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
     numbers, subwords, words, grams = model[0], model[2], model[3], model[4]
     blob, offsets, gap, table = model[1]
     nwords, longest = numbers[0], numbers[1]
-    ids, hashes, word, hidden = work[0], work[1], work[2], work[3]
-    with_ngrams = has_ngrams(subwords)
+    ids, hashes, word, hidden, memo, arena = work[0], work[1], work[2], work[3], work[9], work[10]
+    with_ngrams, fast = has_ngrams(subwords), subwords[3] == 0
     hidden[0] = F(0)
     n, added, tokens, found = 0, 0, 0, 0
     while True:
         while place < stop and text[place] != 10 and _is_separator(text[place]):
             place += 1
         begin = place
-        crc, fnv = CRC_MASK, FNV_START
-        if longest > 1:
-            while place < stop and not _is_separator(text[place]):
-                crc, fnv = crc_step(crc, text[place]), fnv_step(fnv, text[place])
-                place += 1
-        else:
-            while place < stop and not _is_separator(text[place]):
-                crc = crc_step(crc, text[place])
-                place += 1
-        if begin < place:
-            end = is_end(text, begin, place)
-            entry = probe(text, begin, place, crc ^ CRC_MASK, blob, offsets, gap, table)
-        elif place < stop or newline:
+        place, crc, fnv, high = _scan(text, place, stop, longest > 1)
+        if n >= PENDING:
+            _add_rows(ids, n, nwords, words, grams, hidden)
+            added, n = added + n, 0
+        slot = np.int64(crc) & (len(memo) - 1)
+        if begin == place:
+            if place == stop and not newline:
+                break
             end, entry = True, numbers[5]
+        elif _is_remembered(memo, slot, crc, text, begin, place):
+            if longest > 1:
+                hashes[tokens] = np.int64(fnv)
+                tokens += 1
+            start = memo[slot, 2]
+            for i in range(start, start + memo[slot, 3]):
+                ids[n] = arena[i]
+                n += 1
+            continue
         else:
-            break
+            end = is_end(text, begin, place)
+            entry = probe(text, begin, place, crc, blob, offsets, gap, table)
         if entry >= nwords:
             if found < len(labels):
                 labels[found] = entry - nwords
@@ -170,11 +234,9 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
             if longest > 1:
                 hashes[tokens] = np.int64(_END_HASH if end else fnv)
                 tokens += 1
+            first, before = n, added
             own = own_row(entry, end, nwords, subwords)
             if own >= 0:
-                if n >= PENDING:
-                    _add_rows(ids, n, nwords, words, grams, hidden)
-                    added, n = added + n, 0
                 ids[n] = own
                 prefetch_row(words, own)
                 n += 1
@@ -183,11 +245,16 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
                 if _too_many(length, subwords):
                     return place, -1, found
                 while True:
-                    n, at = push_ngrams(word, length, at, subwords, nwords, ids, n, len(ids))
+                    if fast and high < 128:
+                        n, at = push_ascii(word, length, at, subwords, nwords, ids, n, len(ids))
+                    else:
+                        n, at = push_ngrams(word, length, at, subwords, nwords, ids, n, len(ids))
                     if at >= length:
                         break
                     _add_rows(ids, n, nwords, words, grams, hidden)
                     added, n = added + n, 0
+            if added == before and not end:
+                _remember(memo, arena, slot, crc, begin, place, ids, first, n)
         if end:
             if begin == place and place < stop:
                 place += 1  # the newline itself
@@ -435,7 +502,7 @@ def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
     longest = 0
     for i in range(start, stop):
         longest = max(longest, bounds[i + 1] - gap - bounds[i])
-    work = scratch(model, longest, k)
+    work = scratch(model, longest, k, SLOTS)
     scores, kept, none, limit = work[5], work[6], work[0][:0], F(threshold)
     for i in range(start, stop):
         _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
@@ -452,7 +519,7 @@ def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
 @jit
 def predict_one(model: Any, text: Any, newline: bool, k: int, threshold: float, ids: Any, probs: Any) -> int:
     """Predict labels for one line: the whole of `text`. Returns how many, or -1 when it cannot be served."""
-    work = scratch(model, len(text), k)
+    work = scratch(model, len(text), k, 0)
     _, rows, _ = read_line(model, text, 0, len(text), newline, work, work[0][:0])
     size = rank(model, work, k, F(threshold)) if rows > 0 else rows
     for r in range(size):
@@ -467,7 +534,7 @@ def vectors(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
     longest = 0
     for i in range(start, stop):
         longest = max(longest, bounds[i + 1] - gap - bounds[i])
-    work = scratch(model, longest, 0)
+    work = scratch(model, longest, 0, SLOTS)
     none = work[0][:0]
     for i in range(start, stop):
         _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
@@ -484,7 +551,7 @@ def test(model: Any, text: Any, start: int, stop: int, k: int, threshold: float,
     Adds to examples (1,) the lines that have a label and a row, and to tally, int64 (3, L), how often each label stands
     in the text, is predicted, and is both. Returns False when a line cannot be served.
     """
-    work = scratch(model, stop - start, k)
+    work = scratch(model, stop - start, k, SLOTS)
     labels = np.empty((stop - start) // 2 + 1, np.int64)
     kept, limit, place = work[6], F(threshold), start
     while place < stop:

@@ -280,16 +280,11 @@ def rows_a_start(subwords: Any, length: int) -> int:
 
 
 @jit
-def _is_ascii(text: Any, length: int) -> bool:
-    for i in range(length):
-        if text[i] >= 128:
-            return False
-    return True
+def push_ascii(text: Any, length: int, place: int, subwords: Any, base: int, ids: Any, n: int, room: int) -> Any:
+    """Do what `push_ngrams` does, for words of ASCII and fastText's hash only: each byte is a character. Faster by half.
 
-
-@jit
-def _push_ascii(text: Any, length: int, place: int, subwords: Any, base: int, ids: Any, n: int, room: int) -> Any:
-    """Do what `push_ngrams` does for ASCII words and fastText's hash: each byte is a character. Twice as fast."""
+    The caller knows what the word is made of from having read it; to look here would cost what is gained.
+    """
     minn, maxn, bucket, _, pruned = subwords
     need, shortest = rows_a_start(subwords, length), max(minn, 1)
     while place <= length - shortest:
@@ -320,8 +315,6 @@ def push_ngrams(text: Any, length: int, place: int, subwords: Any, base: int, id
     need = rows_a_start(subwords, length)
     if hashes > 0 and place == 0:  # floret: the whole word first
         n = _push_floret(text, 0, length, bucket, hashes, base, ids, n)
-    if hashes == 0 and _is_ascii(text, length):
-        return _push_ascii(text, length, place, subwords, base, ids, n, room)
     while place < length:
         if n + need > room:
             return n, place
