@@ -178,11 +178,16 @@ def memory(number: int) -> dict[str, int]:
     return {line[0].rstrip(":"): int(line[1]) * 1024 for line in lines}
 
 
+def sum_of_all(e: vecio.Embeddings) -> float:
+    """Read every vector, a few at a time."""
+    return sum(float(e._words.block(start, min(start + 500, len(e))).sum()) for start in range(0, len(e), 500))
+
+
 def prefork(path: str, workers: int) -> dict[str, Any]:
     """Open a model, fork workers as gunicorn does with --preload, let each read all of it; measure them together."""
     e = vecio.open(path)
     use_everything(e)
-    right = float(e._words.block(0, len(e)).sum())
+    right = sum_of_all(e)
     ready, numbers = [], []
     go_read, go_write = os.pipe()
     for _ in range(workers):
@@ -190,7 +195,7 @@ def prefork(path: str, workers: int) -> dict[str, Any]:
         number = os.fork()
         if number == 0:
             os.close(go_write)
-            total = float(e._words.block(0, len(e)).sum())
+            total = sum_of_all(e)
             for i in range(200):
                 e.embed(UNKNOWN + [e.words[i]], missing="zero")
             os.write(writable, b"y" if total == right else b"n")
@@ -299,7 +304,7 @@ def test_errors_pickle(tmp_path: Path) -> None:
 
 
 def without_a_place_to_write(paths: list[str]) -> dict[str, Any]:
-    """Use every kernel where neither the sources nor the home can be written to; return digests and what was compiled."""
+    """Embed by the kernels where neither the sources nor the home can be written to; say what they gave."""
     import numba
     import numba.core.caching as caching
 
@@ -308,20 +313,26 @@ def without_a_place_to_write(paths: list[str]) -> dict[str, Any]:
 
     for locator in caching.CacheImpl._locator_classes:
         locator.ensure_cache_path = refuse
-    digests = [use_everything(vecio.open(path)) for path in paths]
+    vecio._effort.load()
+    answers = []
+    for path in paths:
+        with vecio.open(path) as e:
+            vectors = e.embed([*e.words, *UNKNOWN], missing="zero", threads=2)
+            answers.append(hashlib.sha256(vectors.tobytes()).hexdigest())
     from vecio.kernels import lookup
 
-    return {"digests": digests, "cache": type(lookup.embed._cache).__name__, "numba": numba.__version__}
+    return {"answers": answers, "cache": type(lookup.embed._cache).__name__, "numba": numba.__version__}
 
 
 def test_read_only_installation_without_a_home(tmp_path: Path) -> None:
-    paths = [DATA / "fasttext/cbow-ns.bin", DATA / "fasttext/q-cutoff.ftz"]
+    paths = [DATA / "fasttext/cbow-ns.bin"]
     env = {"HOME": "/nonexistent", "NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
     found = child.run(without_a_place_to_write, [str(path) for path in paths], env=env)
     assert found["cache"] == "NullCache"
-    for path, answer in zip(paths, found["digests"], strict=True):
+    for path, answer in zip(paths, found["answers"], strict=True):
         with vecio.open(path) as e:
-            assert digest(e) == answer
+            vectors = e.embed([*e.words, *UNKNOWN], missing="zero")
+            assert hashlib.sha256(vectors.tobytes()).hexdigest() == answer
 
 
 def read_only_files(path: str) -> str:
@@ -450,6 +461,8 @@ def test_with_statement_closes() -> None:
     with pytest.raises(vecio.VecioError):
         e["the"]
     if before:
+        del e
+        gc.collect()
         assert len(os.listdir("/proc/self/fd")) == before
 
 

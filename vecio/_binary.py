@@ -64,7 +64,9 @@ class MappedFile:
             if not stat.S_ISREG(status.st_mode):
                 raise FormatError(name, "not a regular file", expected="a file", found=_kind(status.st_mode))
             if status.st_size == 0:
-                raise TruncatedError(name, "the file is empty", offset=0, expected="at least 8 bytes", found="0 bytes")
+                raise TruncatedError(
+                    name, "the file is empty", offset=0, expected="at least 8 bytes", found="0 bytes"
+                )
             return cls(name, fd, status.st_size, status.st_mtime_ns)
         except BaseException:
             os.close(fd)
@@ -121,8 +123,12 @@ class MappedFile:
                 expected=f"{need} bytes",
                 found=f"{max(self.size - offset, 0)} bytes",
             )
-        whole = np.frombuffer(self.map, np.uint8)  # holds the map: close() must not unmap under a living array
-        return np.ndarray(dims, kind, buffer=whole, offset=offset if count else 0)
+        whole = np.frombuffer(
+            self.map, np.uint8
+        )  # holds the map: close() must not unmap under a living array
+        view: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+        view = np.ndarray(dims, kind, buffer=whole, offset=offset if count else 0)
+        return view
 
     def advise(self, advice: str, start: int = 0, length: int | None = None) -> None:
         """Give the kernel a hint (`"RANDOM"`, `"WILLNEED"`, `"POPULATE_READ"`, `"DONTNEED"`) on part of the map.

@@ -125,7 +125,9 @@ class Embeddings:
             if rows.shape[1] != matrix.shape[1]:
                 raise ValueError(f"grams have {rows.shape[1]} columns, vectors {matrix.shape[1]}")
             if not 0 < len(rows) < 1 << 31 or maxn < 1:
-                raise ValueError(f"n-grams need rows and maxn >= 1; there are {len(rows)} rows and maxn is {maxn}")
+                raise ValueError(
+                    f"n-grams need rows and maxn >= 1; there are {len(rows)} rows and maxn is {maxn}"
+                )
             subwords = Subwords(minn, maxn, len(rows))
         return cls(
             Parts(
@@ -195,8 +197,8 @@ class Embeddings:
     def __contains__(self, word: object) -> bool:
         return isinstance(word, (str, bytes)) and 0 <= self._entry(encode(word)) < self._size
 
-    @overload
-    def index(self, words: str | bytes) -> int: ...
+    @overload  # a str is an Iterable[str], too: the first that fits counts
+    def index(self, words: str | bytes) -> int: ...  # type: ignore[overload-overlap]
     @overload
     def index(self, words: Iterable[str | bytes]) -> Integers: ...
     def index(self, words: str | bytes | Iterable[str | bytes]) -> int | Integers:
@@ -246,7 +248,8 @@ class Embeddings:
         if missing not in ("raise", "zero", "nan"):
             raise ValueError(f"missing must be 'raise', 'zero' or 'nan', not {missing!r}")
         if isinstance(words, (str, bytes)):
-            return self.embed([words], missing, None if out is None else out[None], threads=threads)[0]
+            one: Floats = self.embed([words], missing, None if out is None else out[None], threads=threads)[0]
+            return one
         batch = _as_list(words)
         target = self._target(out, len(batch))
         self._check()
@@ -291,14 +294,15 @@ class Embeddings:
             return made
         longest = int(np.diff(bounds).max())
         model = self._kernel_model(longest)
+        embed: Any = lookup.embed
 
         def work(start: int, stop: int) -> None:
-            lookup.embed(blob, bounds, gap, start, stop, longest, *model, target, made)
+            embed(blob, bounds, gap, start, stop, longest, *model, target, made)
 
         _threads.run_chunks(work, len(made), CHUNK, threads)
         return made
 
-    def _kernel_model(self, longest: int) -> tuple[Any, ...]:
+    def _kernel_model(self, longest: int) -> Any:
         """Return the model's part of the kernel's arguments; refuse words with too many n-grams."""
         subwords = NO_SUBWORDS
         if self._subwords is not None:
@@ -331,13 +335,14 @@ class Embeddings:
             return self._plain_vector(key, entry)
         subwords.refuse_too_long(len(key))
         own = entry if 0 <= entry < self._limit and (subwords.kind == "fasttext" or entry == 0) else -1
-        storage = self._cache.get("single")
+        storage: Any = self._cache.get("single")
         if storage is None:
             words = self._words.kernel()
             grams = words if self._grams is None else self._grams.kernel()
             storage = self._cache["single"] = (self._size, words, grams, subwords.kernel())
         out = np.empty((1, self.dim), np.float32)
-        made = lookup.embed_one(np.frombuffer(key, np.uint8), own, *storage, out)
+        embed_one: Any = lookup.embed_one
+        made = embed_one(np.frombuffer(key, np.uint8), own, *storage, out)
         return out[0] if made else None
 
     def _rows(self, key: bytes, entry: int) -> list[int]:
@@ -470,7 +475,9 @@ class Embeddings:
                 return self.embed(queries), False
         vectors = np.asarray(queries, np.float32)
         if vectors.ndim not in (1, 2) or (vectors.size and vectors.shape[-1] != self.dim):
-            raise ValueError(f"queries must be of shape (Q, {self.dim}) or ({self.dim},), not {vectors.shape}")
+            raise ValueError(
+                f"queries must be of shape (Q, {self.dim}) or ({self.dim},), not {vectors.shape}"
+            )
         return vectors.reshape(-1, self.dim), vectors.ndim == 1 and vectors.size > 0
 
     def _resolve(self, items: list[tuple[Any, float]]) -> tuple[Floats, Floats, list[int]]:
@@ -499,7 +506,11 @@ class Embeddings:
     # -- sentences and labels ------------------------------------------------------------------------------------
 
     def encode(
-        self, texts: str | bytes | Iterable[str | bytes], *, batch_size: int = 1024, threads: int | None = None
+        self,
+        texts: str | bytes | Iterable[str | bytes],
+        *,
+        batch_size: int = 1024,
+        threads: int | None = None,
     ) -> Floats:
         """Return sentence vectors, float32 (N, D), or (D,) for one text, by fastText's rules.
 
@@ -507,7 +518,8 @@ class Embeddings:
         rows of the line (words, n-grams, word n-grams), with the end of the line counted in. Zeros without words.
         """
         if isinstance(texts, (str, bytes)):
-            return self.encode([texts], threads=threads)[0]
+            one: Floats = self.encode([texts], threads=threads)[0]
+            return one
         keys = [encode(text) for text in texts]
         out = np.zeros((len(keys), self.dim), np.float32)
         self._check()
@@ -532,7 +544,7 @@ class Embeddings:
         """
         classifier = self._need_classifier()
         single = isinstance(texts, (str, bytes))
-        batch: list[Any] = [texts] if single else _as_list(texts)  # type: ignore[arg-type]
+        batch: list[Any] = [texts] if single else _as_list(texts)
         self._check()
         answers = classifier.predict([encode(text) for text in batch], k, threshold, **options)
         self._check()
@@ -552,7 +564,9 @@ class Embeddings:
 
     def _need_classifier(self) -> Classifier:
         if self._classifier is None:
-            raise UnsupportedError(f"{self.path or 'this model'} is not a supervised model: it has no labels to predict")
+            raise UnsupportedError(
+                f"{self.path or 'this model'} is not a supervised model: it has no labels to predict"
+            )
         return self._classifier
 
     # -- the file ------------------------------------------------------------------------------------------------
@@ -615,7 +629,9 @@ class Embeddings:
         found = np.empty(len(batch), np.int64)
         arrays = self._vocabulary.kernel()
         _threads.run_chunks(
-            lambda start, stop: lookup.find_words(blob, bounds, gap, start, stop, arrays, found), len(batch), 1 << 16
+            lambda start, stop: lookup.find_words(blob, bounds, gap, start, stop, arrays, found),
+            len(batch),
+            1 << 16,
         )
         return found
 
@@ -697,7 +713,11 @@ def _items(things: Any) -> list[Any]:
     """Return a list of the items of `positive` or `negative`: one thing, or several."""
     if things is None:
         return []
-    if isinstance(things, (str, bytes)) or _is_weighted(things) or (isinstance(things, np.ndarray) and things.ndim == 1):
+    if (
+        isinstance(things, (str, bytes))
+        or _is_weighted(things)
+        or (isinstance(things, np.ndarray) and things.ndim == 1)
+    ):
         return [things]
     return list(things)
 

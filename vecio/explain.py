@@ -58,7 +58,11 @@ class Explanation:
 
 
 def explain(
-    word: bytes, known: bool, pairs: list[tuple[bytes, int]], vocabulary: Vocabulary, subwords: Subwords | None
+    word: bytes,
+    known: bool,
+    pairs: list[tuple[bytes, int]],
+    vocabulary: Vocabulary,
+    subwords: Subwords | None,
 ) -> Explanation:
     """Explain a word from its strings and rows in fastText's order (a known word's own row first)."""
     trained = _trained([text for text, _ in pairs], known, vocabulary, subwords)
@@ -72,7 +76,9 @@ def explain(
     return Explanation(decode(word), known, any(row >= 0 for _, row in pairs), pieces, coverage)
 
 
-def _trained(texts: list[bytes], known: bool, vocabulary: Vocabulary, subwords: Subwords | None) -> list[bool]:
+def _trained(
+    texts: list[bytes], known: bool, vocabulary: Vocabulary, subwords: Subwords | None
+) -> list[bool]:
     if known or not texts or subwords is None:
         return [known] * len(texts)
     if _effort.kernels_due(len(vocabulary) * NGRAMS_COST):

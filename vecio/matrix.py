@@ -51,7 +51,8 @@ class Matrix(ABC):
 
     def row(self, i: int) -> Floats:
         """Return row `i` as a float32 copy (D,)."""
-        return self.block(i, i + 1)[0]
+        row: Floats = self.block(i, i + 1)[0]
+        return row
 
 
 class Float32(Matrix):
@@ -64,13 +65,16 @@ class Float32(Matrix):
         self.values = values
 
     def row(self, i: int) -> Floats:
-        return self.values[i].copy()
+        row: Floats = self.values[i].copy()
+        return row
 
     def take(self, ids: npt.ArrayLike) -> Floats:
-        return self.values[np.asarray(ids, np.int64)]
+        rows: Floats = self.values[np.asarray(ids, np.int64)]
+        return rows
 
     def block(self, start: int, stop: int) -> Floats:
-        return self.values[start:stop].copy()
+        rows: Floats = self.values[start:stop].copy()
+        return rows
 
     def part(self, start: int, stop: int) -> Matrix:
         return Float32(self.values[start:stop])
@@ -93,13 +97,16 @@ class Float16(Matrix):
         self.values = values
 
     def row(self, i: int) -> Floats:
-        return self.values[i].astype(np.float32)
+        row: Floats = self.values[i].astype(np.float32)
+        return row
 
     def take(self, ids: npt.ArrayLike) -> Floats:
-        return self.values[np.asarray(ids, np.int64)].astype(np.float32)
+        rows: Floats = self.values[np.asarray(ids, np.int64)].astype(np.float32)
+        return rows
 
     def block(self, start: int, stop: int) -> Floats:
-        return self.values[start:stop].astype(np.float32)
+        rows: Floats = self.values[start:stop].astype(np.float32)
+        return rows
 
     def part(self, start: int, stop: int) -> Matrix:
         return Float16(self.values[start:stop])
@@ -130,7 +137,8 @@ class Int8(Matrix):
 
     def _decode(self, codes: Array, scales: Array) -> Floats:
         with np.errstate(over="ignore", invalid="ignore"):  # a scale may be anything in a damaged file
-            return codes.astype(np.float32) * scales[:, None]
+            rows: Floats = codes.astype(np.float32) * scales[:, None]
+            return rows
 
     def part(self, start: int, stop: int) -> Matrix:
         return Int8(self.codes[start:stop], self.scales[start:stop])

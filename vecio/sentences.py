@@ -22,7 +22,7 @@ def sentence_vectors(texts: list[bytes], dim: int, embed: Callable[[list[bytes]]
     """
     lists = [tokens(text) for text in texts]
     vectors = unit_rows(embed([word for words in lists for word in words]))
-    counts = vectors.any(axis=1)
+    counts = np.asarray(vectors.any(axis=1))
     out = np.zeros((len(texts), dim), np.float32)
     start = 0
     for i, words in enumerate(lists):
@@ -43,7 +43,7 @@ def unit_rows(vectors: Floats) -> Floats:
 
 
 def mean(rows: Floats) -> Floats:
-    """Return the mean of the rows (n, D) as fastText computes it: float32 sums from zero, row after row, times f32(1 / n)."""
+    """Return the mean of the rows (n, D) as fastText does: float32 sums from zero, row after row, times f32(1 / n)."""
     rows = np.ascontiguousarray(rows)  # numpy adds along the memory's order: pairwise in a column-major array
     with np.errstate(over="ignore", invalid="ignore"):
         if rows.shape[1] == 1:  # ... and in a single column

@@ -143,7 +143,9 @@ class Subwords:
         """Raise UnsupportedError if a word of `size` bytes can have more n-grams than anyone wants to wait for."""
         length = size + 2
         if length * (min(max(self.maxn, 0), length) - max(self.minn, 1) + 1) > MOST_NGRAMS:
-            raise UnsupportedError(f"a word of {size} bytes has too many n-grams (minn {self.minn}, maxn {self.maxn})")
+            raise UnsupportedError(
+                f"a word of {size} bytes has too many n-grams (minn {self.minn}, maxn {self.maxn})"
+            )
 
     def pairs(self, word: bytes) -> list[tuple[bytes, int]]:
         """Return (string, row of the n-gram matrix) for each string of the word; a dropped n-gram has row -1."""
@@ -186,14 +188,20 @@ class Subwords:
         """Return minn, maxn, bucket, hash_count (0: fastText's hash), and the pruning as `_pruning` packs it."""
         if self._pruning is None:
             self._pruning = _pruning(self.pruned)
-        return self.minn, self.maxn, self.bucket, self.hash_count if self.kind == "floret" else 0, self._pruning
+        return (
+            self.minn,
+            self.maxn,
+            self.bucket,
+            self.hash_count if self.kind == "floret" else 0,
+            self._pruning,
+        )
 
 
 def _pruning(pruned: Array | None) -> Array:
     """Pack the pruning for `kernels.lookup.pruned_row`: one int64 array, empty when nothing was pruned.
 
-    It holds four numbers (shift, last bit of the sieve, place of the bins, place of the pairs); a sieve of 16 to 32 bits
-    for each kept bucket, bit `bucket & last`, because most n-grams of a text were dropped; the bins: where the pairs of
+    It holds four numbers (shift, last bit of the sieve, place of the bins, place of the pairs); a sieve of 16 to 32
+    bits for each kept bucket, bit `bucket & last`, because most n-grams of a text were dropped; the bins: where the pairs of
     `bucket >> shift` begin; and the pairs (bucket, row), sorted by bucket.
     """
     if pruned is None:

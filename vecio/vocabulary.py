@@ -133,7 +133,10 @@ class Vocabulary:
 
     @classmethod
     def from_words(
-        cls, words: Iterable[str | bytes], counts: Sequence[int] | Array | None = None, nwords: int | None = None
+        cls,
+        words: Iterable[str | bytes],
+        counts: Sequence[int] | Array | None = None,
+        nwords: int | None = None,
     ) -> Vocabulary:
         """Make a vocabulary from words in row order (then labels, when `nwords` is less than their number)."""
         blob, offsets, gap = pack(list(words))
@@ -186,7 +189,7 @@ class Vocabulary:
         start, stop = int(offsets[i]), int(offsets[i + 1]) - gap
         if not 0 <= start <= stop <= len(blob):
             raise self._damaged("the offsets of the vocabulary are out of order", i)
-        return bytes(memoryview(blob)[start:stop])
+        return bytes(blob.data[start:stop])
 
     def entries(self, start: int, stop: int) -> list[bytes]:
         """Return the keys of the entries `start` .. `stop - 1`."""
@@ -222,9 +225,13 @@ class Vocabulary:
         if not self._walkable:
             for start in range(0, self.size, 1 << 16):
                 bounds = offsets[start : start + (1 << 16) + 1]
-                fallen = np.flatnonzero((bounds[1:] - bounds[:-1] < gap) | (bounds[:-1] < 0) | (bounds[1:] > len(blob)))
+                fallen = np.flatnonzero(
+                    (bounds[1:] - bounds[:-1] < gap) | (bounds[:-1] < 0) | (bounds[1:] > len(blob))
+                )
                 if len(fallen):
-                    raise self._damaged("the offsets of the vocabulary are out of order", start + int(fallen[0]))
+                    raise self._damaged(
+                        "the offsets of the vocabulary are out of order", start + int(fallen[0])
+                    )
             self._walkable = True
         return blob, offsets, gap, table
 
@@ -256,7 +263,7 @@ class Vocabulary:
         assert self._arrays is not None
         blob, offsets, gap = self._arrays
         self._table = table
-        self._views = (memoryview(blob), memoryview(offsets), gap, memoryview(table), len(table) - 1)
+        self._views = (blob.data, offsets.data, gap, table.data, len(table) - 1)
 
 
 def table_length(size: int) -> int:
@@ -274,7 +281,7 @@ def _build_table(blob: Array, offsets: Array, gap: int) -> Array:
         lookup.build_table(blob, offsets, gap, table)
         return table
     mask = len(table) - 1
-    view, cells = memoryview(blob), memoryview(table)
+    view, cells = blob.data, table.data
     bounds = offsets.tolist()
     for i in range(size):
         key = view[bounds[i] : bounds[i + 1] - gap]

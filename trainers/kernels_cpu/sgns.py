@@ -21,7 +21,7 @@ _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 
 # A drawn negative stands for this many targets at the most. Unbounded sharing (one draw for a window of 16 targets, so
 # a step 16 times as long) diverged at window 8 and rate 0.05; with 4 the scores on WordSim, MEN and RW were about those
-# of K draws for each target (five of six comparisons higher, one seed), at 1.5 times the speed (2 M words of Wikipedia).
+# of K draws for each target (five of six comparisons higher, one seed), at 1.5 times the speed (2 M words).
 _SHARED = 4
 
 

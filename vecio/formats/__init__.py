@@ -42,7 +42,8 @@ STRANGERS = (
 def formats() -> list[dict[str, Any]]:
     """Return what vecio can read and write: one dict a format with name, extensions, read and write."""
     return [
-        {"name": f.name, "extensions": list(f.extensions), "read": True, "write": f.write is not None} for f in FORMATS
+        {"name": f.name, "extensions": list(f.extensions), "read": True, "write": f.write is not None}
+        for f in FORMATS
     ]
 
 
@@ -106,7 +107,9 @@ def target_format(path: str | os.PathLike[str], format: str | None = None) -> Fo
         by_name = [f for f in FORMATS if extension in f.extensions]
         if not by_name:
             known = ", ".join(f.extensions[0] for f in FORMATS if f.write is not None)
-            raise UnsupportedError(f"{os.fsdecode(path)}: no format has the extension {extension!r}; there are {known}")
+            raise UnsupportedError(
+                f"{os.fsdecode(path)}: no format has the extension {extension!r}; there are {known}"
+            )
         chosen = next((f for f in by_name if f.write is not None), by_name[0])
     if chosen.write is None:
         raise UnsupportedError(f"{os.fsdecode(path)}: vecio does not write {chosen.name} files")
@@ -128,7 +131,9 @@ def _recognise(file: MappedFile) -> Format:
             return candidate
         reasons.append(f"{candidate.name}: {reason}")
     head = file.map[:64].lstrip()
-    hint = next((text for start, text in STRANGERS if file.map[: len(start)] == start or head.startswith(start)), None)
+    hint = next(
+        (text for start, text in STRANGERS if file.map[: len(start)] == start or head.startswith(start)), None
+    )
     raise UnknownFormatError(
         f"{file.path}: no format accepts this file of {file.size} bytes"
         + (f" ({hint})" if hint else "")

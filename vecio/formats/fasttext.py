@@ -90,7 +90,7 @@ class Header:
 
 @dataclass
 class Layout:
-    """Where everything lies: the end of the dictionary (and its entries, if they were walked), matrices, pruned pairs."""
+    """Where everything lies: the end of the dictionary (its entries, if they were walked), matrices, pruned pairs."""
 
     end: int
     offsets: Array | None
@@ -138,14 +138,20 @@ def _read_header(file: MappedFile) -> Header:
     if magic != MAGIC:
         if struct.unpack(">i", struct.pack("<i", magic))[0] == MAGIC:
             raise FormatError(
-                file.path, "the file was written by a big-endian machine", offset=0, expected=MAGIC, found=magic
+                file.path,
+                "the file was written by a big-endian machine",
+                offset=0,
+                expected=MAGIC,
+                found=magic,
             )
         if _is_old(file):
             return _read_fields(Cursor(file), "old", 0)
         raise FormatError(file.path, "not a fastText model", offset=0, expected=f"magic {MAGIC}", found=magic)
     version = cursor.i32("the version")
     if not 1 <= version <= NEWEST:
-        reason = "a newer version of the format than is known" if version > NEWEST else "no version of the format"
+        reason = (
+            "a newer version of the format than is known" if version > NEWEST else "no version of the format"
+        )
         raise FormatError(file.path, reason, offset=4, expected=f"1 to {NEWEST}", found=version)
     return _read_fields(cursor, "floret" if _is_floret(file) else "fasttext", version)
 
@@ -166,7 +172,7 @@ def _plausible(file: MappedFile, place: int) -> bool:
     if file.size < place + 20:
         return False
     size, nwords, nlabels, ntokens = struct.unpack_from("<iiiq", file.map, place)
-    return size > 0 and nwords >= 0 and nlabels >= 0 and ntokens >= 0 and size == nwords + nlabels
+    return bool(size > 0 and nwords >= 0 and nlabels >= 0 and ntokens >= 0 and size == nwords + nlabels)
 
 
 def _is_floret(file: MappedFile) -> bool:
@@ -237,7 +243,9 @@ def _check_header(file: MappedFile, header: Header) -> None:
             found=f"{room} bytes",
         )
     _forget_ngrams_of_old_classifiers(header)
-    hashed = (args["maxn"] > 0 and args["minn"] <= args["maxn"]) or (header.supervised and args["wordNgrams"] > 1)
+    hashed = (args["maxn"] > 0 and args["minn"] <= args["maxn"]) or (
+        header.supervised and args["wordNgrams"] > 1
+    )
     if hashed and args["bucket"] < 1:
         refuse("bucket", "at least 1 in a model with n-grams")
 
@@ -287,10 +295,14 @@ def _dense_layout(file: MappedFile, header: Header) -> Layout | None:
     if places is None or header.pruned >= 0 or places[0] - header.dictionary <= EAGER:
         return None
     rows = _dense_rows(file, places[0], header, "the input matrix", header.rows)
-    output = None if places[1] is None else Float32(
-        _dense_rows(file, places[1], header, "the output matrix", header.output_rows)
+    output = (
+        None
+        if places[1] is None
+        else Float32(_dense_rows(file, places[1], header, "the output matrix", header.output_rows))
     )
-    return Layout(places[0], None, Float32(rows[: header.nwords]), _grams(rows, header.nwords), output, None, False)
+    return Layout(
+        places[0], None, Float32(rows[: header.nwords]), _grams(rows, header.nwords), output, None, False
+    )
 
 
 def _dense_rows(file: MappedFile, place: int, header: Header, what: str, rows: int) -> Array:
@@ -310,7 +322,11 @@ def _walked_layout(file: MappedFile, header: Header) -> Layout:
     quantised = header.flag and _read_flag(cursor, "the flag of the input matrix")
     if pruned is not None and not quantised:
         raise FormatError(
-            file.path, "a dense model cannot be pruned", offset=end, expected="pruneidx_size -1", found=header.pruned
+            file.path,
+            "a dense model cannot be pruned",
+            offset=end,
+            expected="pruneidx_size -1",
+            found=header.pruned,
         )
     kept = header.nwords + (int(header.args["bucket"]) if pruned is None else len(pruned))
     matrix = _read_matrix(cursor, bool(quantised), "the input matrix", kept, int(header.args["dim"]))
@@ -331,7 +347,9 @@ def _read_flag(cursor: Cursor, name: str) -> int:
     place = cursor.offset
     flag = cursor.u8(name)
     if flag > 1:
-        raise FormatError(cursor.file.path, f"impossible value of {name}", offset=place, expected="0 or 1", found=flag)
+        raise FormatError(
+            cursor.file.path, f"impossible value of {name}", offset=place, expected="0 or 1", found=flag
+        )
     return flag
 
 
@@ -380,7 +398,9 @@ def _expect(cursor: Cursor, number: Any, name: str, expected: int) -> None:
     place = cursor.offset
     found = number(name)
     if found != expected:
-        raise FormatError(cursor.file.path, f"wrong value of {name}", offset=place, expected=expected, found=found)
+        raise FormatError(
+            cursor.file.path, f"wrong value of {name}", offset=place, expected=expected, found=found
+        )
 
 
 def _read_quantised(cursor: Cursor, what: str, rows: int, dim: int) -> Matrix:
@@ -399,7 +419,11 @@ def _read_quantised(cursor: Cursor, what: str, rows: int, dim: int) -> Matrix:
     pieces = codesize // rows
     if pieces > dim:
         raise FormatError(
-            cursor.file.path, f"wrong codesize of {what}", offset=place, expected=f"at most {rows * dim}", found=codesize
+            cursor.file.path,
+            f"wrong codesize of {what}",
+            offset=place,
+            expected=f"at most {rows * dim}",
+            found=codesize,
         )
     place = cursor.skip(codesize, f"the codes of {what}")
     codes = cursor.file.array(np.uint8, (rows, pieces), place, f"the codes of {what}")
@@ -485,7 +509,11 @@ def _entry_error(file: MappedFile, header: Header, i: int, place: int, stop: int
     name = f"dictionary entry {i} of {header.size}"
     if end < 0:
         return TruncatedError(
-            file.path, f"{name} has no end", offset=place, expected="a NUL byte", found=f"{stop - place} bytes without one"
+            file.path,
+            f"{name} has no end",
+            offset=place,
+            expected="a NUL byte",
+            found=f"{stop - place} bytes without one",
         )
     if end + ENTRY_REST > stop:
         return TruncatedError(
@@ -611,7 +639,13 @@ def _assemble(file: MappedFile, header: Header, layout: Layout) -> Embeddings:
     if header.supervised:
         assert layout.output is not None
         classifier = Classifier(
-            vocabulary, layout.words, layout.grams, subwords, layout.output, LOSSES[args["loss"]], args["wordNgrams"],
+            vocabulary,
+            layout.words,
+            layout.grams,
+            subwords,
+            layout.output,
+            LOSSES[args["loss"]],
+            args["wordNgrams"],
             path=file.path,
         )
     return Embeddings(

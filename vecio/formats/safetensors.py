@@ -232,7 +232,7 @@ class _Reader:
         return ProductQuantised(codes, centroids, self.dim, dsub, norms)
 
     def check_vocabulary(self) -> None:
-        """Compare the vocabulary's bytes with their checksums, where that takes no time (a large one: `vecio verify`)."""
+        """Compare the vocabulary's bytes with their checksums, where that is quick (a large one: `vecio verify`)."""
         tensors = [self.tensors[name] for name in VOCABULARY]
         if sum(tensor.stop - tensor.start for tensor in tensors) > EAGER:
             return

@@ -1,1 +1,1 @@
-"""Compiled loops: arrays in, arrays out; no checks, no file access. Importing a module of this package imports numba."""
+"""Compiled loops: arrays in, arrays out; no checks, no file access. The modules of this package import numba."""

@@ -158,7 +158,9 @@ def probe(query: Any, start: int, stop: int, crc: Any, blob: Any, offsets: Any, 
 
 
 @jit
-def find_group(query: Any, bounds: Any, space: int, start: int, stop: int, vocabulary: Any, entries: Any) -> None:
+def find_group(
+    query: Any, bounds: Any, space: int, start: int, stop: int, vocabulary: Any, entries: Any
+) -> None:
     """Look up the query words `start` .. `stop - 1` (at most GROUP of them): entries[i - start] = entry or -1."""
     blob, offsets, gap, table = vocabulary
     mask = U(len(table) - 1)
@@ -262,7 +264,9 @@ def murmur3(text: Any, start: int, stop: int) -> Any:
 
 
 @jit
-def _push_floret(text: Any, start: int, stop: int, bucket: int, hashes: int, base: int, ids: Any, n: int) -> int:
+def _push_floret(
+    text: Any, start: int, stop: int, bucket: int, hashes: int, base: int, ids: Any, n: int
+) -> int:
     h1, h2 = murmur3(text, start, stop)
     for k in range(hashes):
         h = h1 if k < 2 else h2
@@ -280,8 +284,10 @@ def rows_a_start(subwords: Any, length: int) -> int:
 
 
 @jit
-def push_ascii(text: Any, length: int, place: int, subwords: Any, base: int, ids: Any, n: int, room: int) -> Any:
-    """Do what `push_ngrams` does, for words of ASCII and fastText's hash only: each byte is a character. Faster by half.
+def push_ascii(
+    text: Any, length: int, place: int, subwords: Any, base: int, ids: Any, n: int, room: int
+) -> Any:
+    """Do what `push_ngrams` does, for words of ASCII and fastText's hash only: each byte is a character. Half as long.
 
     The caller knows what the word is made of from having read it; to look here would cost what is gained.
     """
@@ -305,8 +311,10 @@ def push_ascii(text: Any, length: int, place: int, subwords: Any, base: int, ids
 
 
 @jit
-def push_ngrams(text: Any, length: int, place: int, subwords: Any, base: int, ids: Any, n: int, room: int) -> Any:
-    """Append the rows (`base` + row) of the n-grams of the bracketed word `text[:length]` that start at `place` or later.
+def push_ngrams(
+    text: Any, length: int, place: int, subwords: Any, base: int, ids: Any, n: int, room: int
+) -> Any:
+    """Append the rows (`base` + row) of the n-grams of the bracketed word `text[:length]` from `place` on.
 
     Stops when fewer than `rows_a_start` places are left of the `room` in `ids`. Returns the new n, and the place to go
     on from (`length` when done). fastText's order: by start, then by length; `computeSubwords` in `src/dictionary.cc`.
@@ -511,8 +519,17 @@ def embed_one(key: Any, own: int, nwords: int, words: Any, grams: Any, subwords:
 
 
 @jit
-def ngrams_seen(vocabulary: Any, nwords: int, longest: int, minn: int, maxn: int, text: Any, bounds: Any, hashes: Any,
-                seen: Any) -> None:
+def ngrams_seen(
+    vocabulary: Any,
+    nwords: int,
+    longest: int,
+    minn: int,
+    maxn: int,
+    text: Any,
+    bounds: Any,
+    hashes: Any,
+    seen: Any,
+) -> None:
     """Find out which of some n-grams (`text[bounds[q]:bounds[q + 1]]`, with their FNV hashes) any vocabulary word has.
 
     Sets seen[q] to 1; ends as soon as all were seen.

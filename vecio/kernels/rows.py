@@ -31,7 +31,7 @@ def half(typing_context: Any, bits: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def prefetch(typing_context: Any, array: Any, item: Any) -> Any:
-    """Ask the processor to fetch the memory line at the start of `array[item]` (first axis); a wrong item is harmless."""
+    """Ask the processor to fetch the memory line at the start of `array[item]` (first axis); none is too large."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         view = context.make_array(signature.args[0])(context, builder, args[0])
@@ -94,7 +94,9 @@ def storage_kind(storage: Any) -> str:
 
 @overload(add_row, inline="never")  # type: ignore[untyped-decorator]
 def _add_row(out: Any, o: Any, storage: Any, i: Any) -> Any:
-    return {"float32": _add_float32, "float16": _add_float16, "int8": _add_int8, "pq": _add_pq}[storage_kind(storage)]
+    return {"float32": _add_float32, "float16": _add_float16, "int8": _add_int8, "pq": _add_pq}[
+        storage_kind(storage)
+    ]
 
 
 @overload(copy_row, inline="never")  # type: ignore[untyped-decorator]
@@ -152,7 +154,9 @@ def _add_pq(out: Any, o: Any, storage: Any, i: Any) -> Any:
     codes, centroids, dsub, norms = storage
     norm = norms[i] if len(norms) > 0 else np.float32(1.0)
     dim = out.shape[1]
-    if dsub == 2 and dim % 2 == 0:  # what fastText writes unless told otherwise: 4 times as fast without inner loop
+    if (
+        dsub == 2 and dim % 2 == 0
+    ):  # what fastText writes unless told otherwise: 4 times as fast without inner loop
         for piece in range(codes.shape[1]):
             first = 512 * piece + 2 * np.int64(codes[i, piece])
             out[o, 2 * piece] += norm * centroids[first]
