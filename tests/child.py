@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,22 @@ print("result of the child:" + json.dumps(function(*json.loads(sys.argv[5]))))
 """
 
 
+def _command(function: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
+    values = json.dumps([str(a) if isinstance(a, Path) else a for a in args])
+    names = [function.__module__, function.__name__]
+    return [sys.executable, "-B", "-c", CODE, str(TESTS.parent), str(TESTS), *names, values]
+
+
+@contextlib.contextmanager
+def started(function: Callable[..., Any], *args: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `function(*args)` in a new process, which is killed at the end of the block."""
+    with subprocess.Popen(_command(function, args), stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def run(function: Callable[..., Any], *args: Any, env: dict[str, str] | None = None) -> Any:
     """Call `function(*args)` in a new process and return its result; arguments and result go as JSON.
 
@@ -27,13 +44,19 @@ def run(function: Callable[..., Any], *args: Any, env: dict[str, str] | None = N
     """
     variables = dict(os.environ) | (env or {})
     variables = {name: value for name, value in variables.items() if value}
-    command = [sys.executable, "-B", "-c", CODE, str(TESTS.parent), str(TESTS), function.__module__, function.__name__]
     done = subprocess.run(
-        [*command, json.dumps([str(a) if isinstance(a, Path) else a for a in args])],
-        capture_output=True, text=True, errors="replace", timeout=110, env=variables, check=False,
-    )  # fmt: skip
+        _command(function, args),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=110,
+        env=variables,
+        check=False,
+    )
     marker = "result of the child:"
     if done.returncode != 0 or marker not in done.stdout:
         what = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        raise AssertionError(f"{function.__name__}{args} ended with {what}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        raise AssertionError(
+            f"{function.__name__}{args} ended with {what}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        )
     return json.loads(done.stdout.rsplit(marker, 1)[1])

@@ -24,7 +24,20 @@ import numpy as np
 
 MAGIC = 793712314
 I31, I32, I33, I62, I63 = 2**31 - 1, 2**32, 2**33, 2**62, 2**63
-ARGS = ("dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "loss", "model", "bucket", "minn", "maxn", "lrUpdateRate")
+ARGS = (
+    "dim",
+    "ws",
+    "epoch",
+    "minCount",
+    "neg",
+    "wordNgrams",
+    "loss",
+    "model",
+    "bucket",
+    "minn",
+    "maxn",
+    "lrUpdateRate",
+)
 
 
 # --- the content of a file ---------------------------------------------------------------------------------------
@@ -274,9 +287,14 @@ def whole_bin(words: list[bytes] | None = None, labels: list[bytes] | None = Non
     settings = _args(5, 11, 2, 2) | args
     dim, bucket, v = settings["dim"], settings["bucket"], len(words)
     return FastText(
-        settings, _entries(words, labels), v + len(labels), v, len(labels),
-        Dense(v + bucket, dim, _values(rng, v + bucket, dim)), Dense(v, dim, _values(rng, v, dim)),
-    )  # fmt: skip
+        settings,
+        _entries(words, labels),
+        v + len(labels),
+        v,
+        len(labels),
+        Dense(v + bucket, dim, _values(rng, v + bucket, dim)),
+        Dense(v, dim, _values(rng, v, dim)),
+    )
 
 
 def whole_supervised(**args: int) -> FastText:
@@ -285,10 +303,14 @@ def whole_supervised(**args: int) -> FastText:
     settings = _args(5, 11, 3, 3) | args
     dim, v = settings["dim"], len(WORDS)
     return FastText(
-        settings, _entries(WORDS, LABELS), v + 3, v, 3,
+        settings,
+        _entries(WORDS, LABELS),
+        v + 3,
+        v,
+        3,
         Dense(v + settings["bucket"], dim, _values(rng, v + settings["bucket"], dim)),
         Dense(3, dim, _values(rng, 3, dim)),
-    )  # fmt: skip
+    )
 
 
 def _quantized(rng: np.random.Generator, m: int, n: int, dsub: int, qnorm: bool) -> Quantized:
@@ -308,9 +330,18 @@ def whole_ftz(*, qnorm: bool = True, qout: bool = False, dim: int = 5, dsub: int
     v, kept = len(WORDS), [9, 2, 0, 7, 10, 4]
     output = _quantized(rng, 3, dim, 2, qnorm) if qout else Dense(3, dim, _values(rng, 3, dim))
     return FastText(
-        _args(dim, 11, 3, 3), _entries(WORDS, LABELS), v + 3, v, 3, _quantized(rng, v + 6, dim, dsub, qnorm), output,
-        pruned=6, pairs=[(key, i) for i, key in enumerate(kept)], quant=1, qout=int(qout),
-    )  # fmt: skip
+        _args(dim, 11, 3, 3),
+        _entries(WORDS, LABELS),
+        v + 3,
+        v,
+        3,
+        _quantized(rng, v + 6, dim, dsub, qnorm),
+        output,
+        pruned=6,
+        pairs=[(key, i) for i, key in enumerate(kept)],
+        quant=1,
+        qout=int(qout),
+    )
 
 
 def whole_old() -> FastText:
@@ -348,8 +379,17 @@ class _Table:
     def __init__(self, prefix: str, base: FastText) -> None:
         self.prefix, self.base, self.cases = prefix, base, []  # type: str, FastText, list[Case]
 
-    def add(self, row: str, note: object, must: str, model: FastText | bytes, *, truth: FastText | None = None,
-            says: str | None = None, structural: bool = True) -> None:  # fmt: skip
+    def add(
+        self,
+        row: str,
+        note: object,
+        must: str,
+        model: FastText | bytes,
+        *,
+        truth: FastText | None = None,
+        says: str | None = None,
+        structural: bool = True,
+    ) -> None:
         data = model if isinstance(model, bytes) else model.dump()
         truth = (truth or self.base) if must in "XO" else None
         self.cases.append(Case(f"{row}:{self.prefix}:{note}", must, data, truth, says, structural))
@@ -456,7 +496,9 @@ def _dictionary_cases(t: _Table) -> None:
     words("F56", "every word the same", "A", same)
     words("F57", "empty word", "A", base.rename(3, b""))
     words("F58", "word cut inside a character", "X", base.rename(2, "größe".encode()[:3]))
-    for i, raw in enumerate((b"\xfe\xff\x80\xc0\xfe", b"\xc0\xaf", b"\xed\xa0\x80", b"\x80", b"\xf4\x90\x80\x80")):
+    for i, raw in enumerate(
+        (b"\xfe\xff\x80\xc0\xfe", b"\xc0\xaf", b"\xed\xa0\x80", b"\x80", b"\xf4\x90\x80\x80")
+    ):
         words("F59", i, "X", base.rename(3, raw))
     words("F60", "differ in invalid bytes only", "X", base.rename(5, b"x\xff").rename(6, b"x\xfe"))
     for raw in (b"new\nline", b"new york", b"tab\there", b"\r", b" "):
@@ -496,7 +538,12 @@ def _dictionary_cases(t: _Table) -> None:
     rising = copy.deepcopy(base)
     rising.entries = [(w, i, k) for i, (w, _, k) in enumerate(rising.entries)]
     words("F73", "ascending", "X", rising)
-    for note, junk in (("1 byte", b"\x01"), ("4 KiB", b"junk" * 1024), ("the file again", data), ("NULs", bytes(64))):
+    for note, junk in (
+        ("1 byte", b"\x01"),
+        ("4 KiB", b"junk" * 1024),
+        ("the file again", data),
+        ("NULs", bytes(64)),
+    ):
         t.add("F74", note, "X", data + junk)
     noise = random.Random(77).randbytes(4096)
     t.add("F77", "magic, noise", "E", data[:8] + noise)
@@ -525,8 +572,12 @@ def cases_bin(base: FastText | None = None, prefix: str = "bin") -> list[Case]:
     t.patch("F48", "E", "input.m", I32, I62, I63 - 1, -I63)
     t.patch("F49", "E", "input.n", 0, -1, n - 1, n + 1, 2 * n)
     t.patch("F49", "E", "input.n", I32, I62, I63 - 1, -I63)
-    for row, pairs in (("F50", ((I62, 4), (I62 // 2, 8))), ("F51", ((I33, 2**31), (I32, I32))), ("F52", ((-m, -n),)),
-                       ("F53", ((n, m), (m * n, 1)))):  # fmt: skip
+    for row, pairs in (
+        ("F50", ((I62, 4), (I62 // 2, 8))),
+        ("F51", ((I33, 2**31), (I32, I32))),
+        ("F52", ((-m, -n),)),
+        ("F53", ((n, m), (m * n, 1))),
+    ):
         for a, b in pairs:
             t.change(row, "E", input__m=a, input__n=b)
     t.patch("F54", "X", "qout", 1, 255)
@@ -563,13 +614,28 @@ def cases_more() -> list[Case]:
     old_supervised = whole_supervised(minn=0, maxn=0).change(old=True)
     t.add("B1", "no magic, supervised", "X", old_supervised, truth=old_supervised)
     data, places = old.layout()
-    for name in ("ws", "bucket", "t", "size", "ntokens", "word0", "count3", "input.m", "input.n", "input.values"):
+    for name in (
+        "ws",
+        "bucket",
+        "t",
+        "size",
+        "ntokens",
+        "word0",
+        "count3",
+        "input.m",
+        "input.n",
+        "input.values",
+    ):
         t.add("B1", f"no magic, cut {name}+1", "E", data[: places[name][0] + 1], structural=False)
     t.add("B1", "no magic, one byte short", "X", data[:-1], truth=old)
     t.add("Q41", "pairs in a dense file", "E", t.base.change(pruned=1, pairs=[(3, 0)]))
     for bucket in (0, -1):
-        t.add("F23", f"bucket {bucket}, m to match", "E", whole_bin(bucket=11).change(
-            bucket=bucket, input=Dense(7, 5, np.ones(35, np.float32))))  # fmt: skip
+        t.add(
+            "F23",
+            f"bucket {bucket}, m to match",
+            "E",
+            whole_bin(bucket=11).change(bucket=bucket, input=Dense(7, 5, np.ones(35, np.float32))),
+        )
     return t.cases
 
 
@@ -593,7 +659,9 @@ def cases_ftz(base: FastText | None = None, prefix: str = "ftz") -> list[Case]:
     t.patch("Q12", "E", "input.n", q.n - 1, q.n + 1, 0, -1, I31, I62)
     t.patch("Q13", "E", "input.codesize", 0, -1, -(2**31))
     t.patch("Q14", "E", "input.codesize", I31)
-    t.patch("Q15", "E", "input.codesize", q.codesize - 1, q.codesize + 1, 2 * q.codesize, q.codesize - pq.nsubq)
+    t.patch(
+        "Q15", "E", "input.codesize", q.codesize - 1, q.codesize + 1, 2 * q.codesize, q.codesize - pq.nsubq
+    )
     t.patch("Q16", "E", "input.pq.dim", 0, -1, pq.dim - 1, pq.dim + 1)
     t.patch("Q17", "E", "input.pq.dim", 2**30)
     t.patch("Q18", "E", "input.pq.dim", 2**24)
@@ -685,9 +753,18 @@ def cases_any(data: bytes, *, nul: str = "E") -> list[tuple[str, str, bytes, str
     for name, packed in compressed(data):
         add(f"C21:{name}", "X", packed, f"(?i){name}")
     add("C22:zip", "E", zipped(data), "(?i)zip")
-    add("C23:pickle", "E", b"\x80\x04\x95\x1f\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.")
-    add("C23:npy of objects", "E", b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
-        .ljust(117) + b"\n\x80\x04N.")  # fmt: skip
+    add(
+        "C23:pickle",
+        "E",
+        b"\x80\x04\x95\x1f\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",
+    )
+    add(
+        "C23:npy of objects",
+        "E",
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117)
+        + b"\n\x80\x04N.",
+    )
     add("C24:zeros", "E", bytes(65536))
     add("C24:0xff", "E", b"\xff" * 65536)
     add("C25:newlines", "E", b"\n" * 65536)
@@ -728,7 +805,12 @@ def compressed(data: bytes) -> list[tuple[str, bytes]]:
     import lzma
 
     zstd = b"\x28\xb5\x2f\xfd\x24\x05\x29\x00\x00hello" + bytes(40)
-    return [("gzip", gzip.compress(data, mtime=0)), ("bzip2", bz2.compress(data)), ("xz", lzma.compress(data)), ("zstd", zstd)]
+    return [
+        ("gzip", gzip.compress(data, mtime=0)),
+        ("bzip2", bz2.compress(data)),
+        ("xz", lzma.compress(data)),
+        ("zstd", zstd),
+    ]
 
 
 def zipped(data: bytes) -> bytes:
@@ -823,8 +905,22 @@ def parse(data: bytes) -> FastText:
     grams = pruned if pruned >= 0 else args["bucket"]
     maxn = 0 if version == 11 and args["model"] == 3 else args["maxn"]
     need(not (maxn >= max(1, args["minn"]) and args["bucket"] == 0 and pruned < 0), "bucket 0 with n-grams")
-    found = FastText(args, entries, size, nwords, nlabels, matrix(quant, nwords + grams, args["dim"]), None,
-                     magic, version, t, ntokens, pruned, pairs, quant)  # fmt: skip
+    found = FastText(
+        args,
+        entries,
+        size,
+        nwords,
+        nlabels,
+        matrix(quant, nwords + grams, args["dim"]),
+        None,
+        magic,
+        version,
+        t,
+        ntokens,
+        pruned,
+        pairs,
+        quant,
+    )
     if at == len(data):
         return found
     qout = take("B")
@@ -846,7 +942,9 @@ def mutant(seed: int, bases: list[tuple[bytes, dict[str, tuple[int, str]]]]) -> 
     names = [name for name, (_, code) in places.items() if code in "iqBbd"]
     heads = [name for name in names if not name.startswith(("count", "type", "key", "value"))]
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
-        kind = rng.choice(("field", "field", "field", "near", "bit", "byte", "cut", "insert", "delete", "repeat", "pair"))
+        kind = rng.choice(
+            ("field", "field", "field", "near", "bit", "byte", "cut", "insert", "delete", "repeat", "pair")
+        )
         if kind in ("field", "near", "pair"):
             for name in rng.sample(heads if rng.random() < 0.8 else names, 2 if kind == "pair" else 1):
                 _set_field(rng, broken, *places[name], near=kind == "near")
@@ -863,7 +961,11 @@ def _set_field(rng: random.Random, broken: bytearray, offset: int, code: str, *,
         struct.pack_into("<d", broken, offset, rng.choice((float("nan"), float("inf"), -1.0, 0.0)))
         return
     old = int.from_bytes(broken[offset : offset + size], "little", signed=True)
-    value = old + rng.choice((-2, -1, 1, 2, 8)) if near else rng.choice((*EDGES, rng.getrandbits(8 * size), old * 2))
+    value = (
+        old + rng.choice((-2, -1, 1, 2, 8))
+        if near
+        else rng.choice((*EDGES, rng.getrandbits(8 * size), old * 2))
+    )
     broken[offset : offset + size] = (value % (1 << 8 * size)).to_bytes(size, "little")
 
 
@@ -954,7 +1056,11 @@ def _ask_the_rest(model: Any, words: list[str], clean: tuple[type[BaseException]
         return "sentence vectors of another shape"
     try:
         for labels, probs in model.predict(["the river", "</s>", ""], k=2):
-            if len(labels) != len(probs) or len(labels) > 2 or any(label not in model.labels for label in labels):
+            if (
+                len(labels) != len(probs)
+                or len(labels) > 2
+                or any(label not in model.labels for label in labels)
+            ):
                 return f"predicted {labels} with {probs}"
     except clean:
         pass

@@ -71,7 +71,9 @@ def check_settings(e: vecio.Embeddings, golden: dict[str, Any], tally: Tally) ->
     for name, value in golden.get("args", {}).items():
         found = e.metadata.get(name)
         numbers = {"loss": LOSSES, "model": KINDS}.get(name, {})
-        tally.check("settings", found == value or (value in numbers and found == numbers[value]), (name, found, value))
+        tally.check(
+            "settings", found == value or (value in numbers and found == numbers[value]), (name, found, value)
+        )
     if "args" in golden:
         tally.check("settings", e.dim == golden["args"]["dim"], "dim")
 
@@ -83,12 +85,16 @@ def check_dictionary(e: vecio.Embeddings, golden: dict[str, Any], tally: Tally) 
     if "vocabulary" in golden:
         kept = golden["vocabulary"]
         tally.check("words", len(e) == len(words) == kept["size"], "number of words")
-        tally.check("words", hashlib.sha256(b"\0".join(map(raw, words))).hexdigest() == kept["sha256"], "all words")
+        tally.check(
+            "words", hashlib.sha256(b"\0".join(map(raw, words))).hexdigest() == kept["sha256"], "all words"
+        )
         tally.check("counts", int(counts.sum()) == kept["counts"], "sum of counts")
     else:
         tally.check("words", len(e) == len(words) == len(golden["words"]), "number of words")
         for i, (word, count) in enumerate(zip(golden["words"], golden["word_counts"], strict=True)):
-            tally.check("words", words[i] == word and e.words[i] == word and word in e and e.index(word) == i, word)
+            tally.check(
+                "words", words[i] == word and e.words[i] == word and word in e and e.index(word) == i, word
+            )
             tally.check("counts", int(counts[i]) == count, (word, count))
     for i, label in enumerate(golden.get("labels", ())):
         tally.check("labels", e.labels[i] == label, label)
@@ -127,7 +133,9 @@ def check_subwords(e: vecio.Embeddings, golden: dict[str, Any], tally: Tally) ->
             wanted = [string for string in wanted for _ in range(times)]
             wanted = [query["word"]] * (len(rows_of(query, golden)) - len(wanted)) + wanted
         tally.check("sub-words", strings == wanted, (query["word"], strings))
-        tally.check("rows", [row for row in rows if row >= 0] == rows_of(query, golden), (query["word"], rows))
+        tally.check(
+            "rows", [row for row in rows if row >= 0] == rows_of(query, golden), (query["word"], rows)
+        )
 
 
 def rows_of(query: dict[str, Any], golden: dict[str, Any]) -> list[int]:
@@ -154,7 +162,9 @@ def check_predictions(e: vecio.Embeddings, golden: dict[str, Any], tally: Tally)
         tally.check("probabilities", same(probs, one["probs"]), (one["text"], one["k"], probs))
     for k, threshold in sorted({(one["k"], one["threshold"]) for one in asked}):
         part = [one for one in asked if (one["k"], one["threshold"]) == (k, threshold)]
-        for one, (labels, probs) in zip(part, e.predict([one["text"] for one in part], k, threshold), strict=True):
+        for one, (labels, probs) in zip(
+            part, e.predict([one["text"] for one in part], k, threshold), strict=True
+        ):
             equal = list(labels) == one["labels"] and same(probs, one["probs"])
             tally.check("batch predictions", equal, (one["text"], k, threshold))
 
@@ -163,7 +173,10 @@ def check_tests(e: vecio.Embeddings, golden: dict[str, Any], tally: Tally) -> No
     for one in golden.get("test", ()):
         path = DATA / "text" / one["data"]
         wanted = (one["examples"], one["precision"], one["recall"])
-        for lines in (path, path.read_bytes().splitlines(keepends=True) if b"\r" not in path.read_bytes() else path):
+        for lines in (
+            path,
+            path.read_bytes().splitlines(keepends=True) if b"\r" not in path.read_bytes() else path,
+        ):
             found = tuple(e.test(lines, one["k"], one["threshold"]))
             tally.check("test: examples, precision, recall", found == wanted, (one, found))
 
@@ -178,7 +191,9 @@ def check_neighbours(e: vecio.Embeddings, golden: dict[str, Any], tally: Tally) 
         found = e.most_similar(one["word"], topn=one["k"])
         check_ranking(found, one, tally, "neighbours", e)
         ids, scores = e.nearest([one["word"]], k=one["k"])
-        tally.check("neighbours: nearest", ids.shape == scores.shape == (1, min(one["k"], len(e))), one["word"])
+        tally.check(
+            "neighbours: nearest", ids.shape == scores.shape == (1, min(one["k"], len(e))), one["word"]
+        )
     for one in golden.get("analogies", ()):
         found = e.most_similar(positive=[one["a"], one["c"]], negative=[one["b"]], topn=one["k"])
         check_ranking(found, one, tally, "analogies", e)
@@ -190,7 +205,9 @@ def check_ranking(
     """Compare scores place by place, and words where scores are farther apart than the tolerance."""
     wanted = floats(one["scores"])
     scores = np.array([score for _, score in found])
-    tally.check(f"{subject}: scores", len(found) == len(wanted) and np.allclose(scores, wanted, 0, TOLERANCE), found)
+    tally.check(
+        f"{subject}: scores", len(found) == len(wanted) and np.allclose(scores, wanted, 0, TOLERANCE), found
+    )
     if len(found) != len(wanted):
         return
     start = 0
@@ -217,7 +234,11 @@ def check_matrices(e: vecio.Embeddings, golden: dict[str, Any], tally: Tally) ->
     if "input_matrix" in golden:
         kept = golden["input_matrix"]
         tally.check("input matrix", list(rows.shape) == kept["shape"], rows.shape)
-        tally.check("input matrix", hashlib.sha256(rows.astype("<f4").tobytes()).hexdigest() == kept["sha256"], "sha256")
+        tally.check(
+            "input matrix",
+            hashlib.sha256(rows.astype("<f4").tobytes()).hexdigest() == kept["sha256"],
+            "sha256",
+        )
         for name, row in (("row0", 0), ("last_row", -1)):
             if name in kept:
                 tally.check("input matrix", same(rows[row], kept[name]), name)
@@ -249,8 +270,17 @@ def ask(file: Path, model: Path) -> Tally:
     golden = json.loads(file.read_text("utf-8"))
     tally = Tally()
     with vecio.open(model) as e:
-        for check in (check_settings, check_words, check_dictionary, check_subwords, check_sentences,
-                      check_predictions, check_tests, check_neighbours, check_matrices):  # fmt: skip
+        for check in (
+            check_settings,
+            check_words,
+            check_dictionary,
+            check_subwords,
+            check_sentences,
+            check_predictions,
+            check_tests,
+            check_neighbours,
+            check_matrices,
+        ):
             check(e, golden, tally)
         check_text(e, file, tally)
     return tally
@@ -302,7 +332,12 @@ def test_all_kinds_of_questions_are_asked() -> None:
     assert len(names) >= 35 and {"q-many-qout", "lid.176", "floret-hc4", "cp852_fasttext"} <= names
 
 
-BATCHED = ("fasttext/cbow-ns.bin", "fasttext/q-cutoff.ftz", "fasttext/cbow-hs-nosub.bin", "floret/floret-hc2.bin")
+BATCHED = (
+    "fasttext/cbow-ns.bin",
+    "fasttext/q-cutoff.ftz",
+    "fasttext/cbow-hs-nosub.bin",
+    "floret/floret-hc2.bin",
+)
 
 
 @pytest.mark.parametrize("name", BATCHED)
@@ -321,7 +356,9 @@ def test_batch_and_threads_change_no_bit(name: str, monkeypatch: pytest.MonkeyPa
         assert (plain.view(np.uint32) == alone.view(np.uint32)).all()
 
 
-@pytest.mark.parametrize("name", ["fasttext/q-cutoff.ftz", "fasttext/many-hs.bin", "fasttext/sup-ova-sub.bin"])
+@pytest.mark.parametrize(
+    "name", ["fasttext/q-cutoff.ftz", "fasttext/many-hs.bin", "fasttext/sup-ova-sub.bin"]
+)
 def test_predictions_do_not_depend_on_threads_or_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     force("kernels", monkeypatch)
     lines = [line for line in (DATA / "text" / "sup.txt").read_bytes().split(b"\n") if line]

@@ -26,13 +26,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
 import child
 import hostile
-import vecio
+import numpy as np
+import pytest
 from hostile import Case, FastText
+
+import vecio
 
 DATA = Path(__file__).resolve().parent / "data"
 CLEAN = (vecio.VecioError, OSError)
@@ -56,7 +56,9 @@ def ask(path: Path, must: str, truth: FastText | None = None, **options: Any) ->
             if must == "E":
                 unknown = list(e.embed([b"riverside"], missing="zero")[0])
                 wrong = hostile.inconsistency(e, CLEAN)
-                raise AssertionError(f"opened, {len(e)} words {list(e.words)[:3]}, riverside {unknown}, {wrong}")
+                raise AssertionError(
+                    f"opened, {len(e)} words {list(e.words)[:3]}, riverside {unknown}, {wrong}"
+                )
             wrong = hostile.difference(e, truth) if truth is not None else hostile.inconsistency(e, CLEAN)
             assert wrong is None, wrong
     except CLEAN as problem:
@@ -78,8 +80,13 @@ def check_text(error: BaseException, path: Path, case: Case) -> None:
         assert re.search(case.says, text), f"{text!r} does not say {case.says!r}"
 
 
-CASES = [*hostile.cases_bin(), *hostile.cases_bin(hostile.whole_supervised(), "sup"), *hostile.cases_more(),
-         *hostile.cases_ftz(), *hostile.cases_ftz(hostile.whole_ftz(qnorm=False), "plain")]  # fmt: skip
+CASES = [
+    *hostile.cases_bin(),
+    *hostile.cases_bin(hostile.whole_supervised(), "sup"),
+    *hostile.cases_more(),
+    *hostile.cases_ftz(),
+    *hostile.cases_ftz(hostile.whole_ftz(qnorm=False), "plain"),
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -147,6 +154,42 @@ def test_rows_of_the_table_are_all_there() -> None:
     assert [f"Q{i}" for i in range(1, 51) if f"Q{i}" not in rows] == ["Q50"]  # below; Q51 is test_golden.py
 
 
+def test_converting_what_is_broken(tmp_path: Path) -> None:
+    """A refusal leaves nothing behind; what converts has the vectors of its source."""
+    source, target = tmp_path / "model.bin", tmp_path / "model.safetensors"
+    for case in CASES[::5]:
+        if len(case.data) > 1 << 16:
+            continue
+        source.write_bytes(case.data)
+        try:
+            vecio.convert(source, target, dtype="float32")
+        except CLEAN as error:
+            assert case.must != "O" and "model." in str(error), (case.id, error)
+            assert [p.name for p in tmp_path.iterdir()] == ["model.bin"], case.id
+            continue
+        assert case.must != "E", case.id
+        words, vectors = vectors_of(source)
+        own_words, own_vectors = vectors_of(target)
+        assert own_words == words and hostile.same(own_vectors, vectors), case.id
+        target.unlink()
+
+
+def test_verifying_what_is_broken(tmp_path: Path) -> None:
+    """`verify` reports what is wrong, or raises a clean error; it finds nothing in what must open."""
+    path = tmp_path / "model.bin"
+    for case in CASES[::5]:
+        if len(case.data) > 1 << 16:
+            continue
+        path.write_bytes(case.data)
+        try:
+            report = vecio.verify(path)
+        except CLEAN:
+            assert case.must != "O", case.id
+            continue
+        assert not (case.must == "E" and report.ok), case.id
+        assert not (case.must == "O" and not report.ok), (case.id, report)
+
+
 # --- section 15 of the specification: what the real loader lets through -------------------------------------------
 
 SECTION_15 = {
@@ -187,7 +230,9 @@ def test_nan_in_dense_weights_opens_and_answers(tmp_path: Path) -> None:
 # --- cuts --------------------------------------------------------------------------------------------------------
 
 
-def everywhere(path: Path, data: bytes, borders: Iterator[int] | range, must: Callable[[int], str], truth: FastText) -> None:
+def everywhere(
+    path: Path, data: bytes, borders: Iterator[int] | range, must: Callable[[int], str], truth: FastText
+) -> None:
     """Cut a file shorter and shorter in place of copies, and judge it each time."""
     path.write_bytes(data)
     for length in sorted(borders, reverse=True):
@@ -208,7 +253,12 @@ def test_cut_at_every_byte(name: str, tmp_path: Path) -> None:
     everywhere(tmp_path / "model", data, range(len(data)), lambda n: "E" if n < end else "X", truth)
 
 
-GOLDEN = sorted(p for kind in ("fasttext", "floret", "real") for p in (DATA / kind).glob("*.*") if p.suffix in (".bin", ".ftz"))
+GOLDEN = sorted(
+    p
+    for kind in ("fasttext", "floret", "real")
+    for p in (DATA / kind).glob("*.*")
+    if p.suffix in (".bin", ".ftz")
+)
 
 
 @pytest.mark.parametrize("model", GOLDEN, ids=lambda p: p.name)
@@ -223,7 +273,9 @@ def test_cut_at_structural_borders(model: Path, tmp_path: Path) -> None:
             assert ask(path, "E") is not None, n
         return
     truth = hostile.parse(data)
-    verdicts = {length: verdict for name, length, verdict in hostile.cuts(truth) if not re.search(r"[a-y]\d\d", name)}
+    verdicts = {
+        length: verdict for name, length, verdict in hostile.cuts(truth) if not re.search(r"[a-y]\d\d", name)
+    }
     unknown = truth if len(truth.entries) < 1000 else None
     path = tmp_path / "model"
     for length, verdict in verdicts.items():
@@ -368,7 +420,9 @@ def test_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         refused("model.bin")
 
 
-@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/urandom", "/dev/tty", "/proc/self/status", "/proc/self/mem"])
+@pytest.mark.parametrize(
+    "device", ["/dev/zero", "/dev/null", "/dev/urandom", "/dev/tty", "/proc/self/status", "/proc/self/mem"]
+)
 def test_devices_and_pseudo_files(device: str) -> None:
     if not os.path.exists(device):
         pytest.skip(f"no {device} here")
@@ -423,7 +477,17 @@ def readable_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("name", ["ein Wort.bin", "100%s %d.bin", "größe 狐狸 🦊.bin", os.fsdecode(b"\xff\xfe.bin"), "-rf.bin", "a\nb.bin"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ein Wort.bin",
+        "100%s %d.bin",
+        "größe 狐狸 🦊.bin",
+        os.fsdecode(b"\xff\xfe.bin"),
+        "-rf.bin",
+        "a\nb.bin",
+    ],
+)
 def test_odd_names(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(base("bin"))
@@ -475,7 +539,9 @@ def without_descriptors(path: str) -> str:
         vecio.open(path)
         said = "opened"
     except Exception as error:
-        said = type(error).__name__ + (" " + errno.errorcode[error.errno] if isinstance(error, OSError) else "")
+        said = type(error).__name__ + (
+            " " + errno.errorcode[error.errno] if isinstance(error, OSError) else ""
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, limit)
     with vecio.open(path) as e:
         return f"{said}, then {len(e)} words"
@@ -530,7 +596,9 @@ def test_larger_than_four_gib(tmp_path: Path) -> None:
     """C52: a sparse file of 6 GB; the row of an unknown word's n-gram lies behind 4 GiB."""
     dim, bucket, rows = 300, 5_000_000, 5_000_001
     model = hostile.whole_bin(words=[b"one"], dim=dim, bucket=11, minn=5, maxn=5).change(bucket=bucket)
-    word = next(w for w in (b"w%02d" % i for i in range(100)) if hostile.fnv1a(b"<" + w + b">") % bucket > 4_500_000)
+    word = next(
+        w for w in (b"w%02d" % i for i in range(100)) if hostile.fnv1a(b"<" + w + b">") % bucket > 4_500_000
+    )
     model.input = hostile.Dense(rows, dim, np.zeros(0, np.float32))
     model.output = hostile.Dense(1, dim, np.ones(dim, np.float32))
     data, places = model.layout()
@@ -585,8 +653,17 @@ def change(mode: str, path: Path) -> None:
             file.write(bytes(size + 100))
 
 
-MODES = {"truncated to 0": "X", "truncated to half": "X", "cut by one byte": "X", "replaced by rename": "O", "unlinked": "O",
-         "made a directory": "O", "appended to": "O", "overwritten in place": "A", "overwritten, grown": "A"}  # fmt: skip
+MODES = {
+    "truncated to 0": "X",
+    "truncated to half": "X",
+    "cut by one byte": "X",
+    "replaced by rename": "O",
+    "unlinked": "O",
+    "made a directory": "O",
+    "appended to": "O",
+    "overwritten in place": "A",
+    "overwritten, grown": "A",
+}
 
 
 def file_changes(mode: str, source: str, folder: str, kernels: bool) -> list[str]:
@@ -599,11 +676,18 @@ def file_changes(mode: str, source: str, folder: str, kernels: bool) -> list[str
     e, fresh, twin = vecio.open(path), vecio.open(path), vecio.open(source)
     words = list(twin.words)[:50]
     questions: dict[str, Callable[[vecio.Embeddings], Any]] = {
-        "known": lambda m: m[words[1]], "unknown": lambda m: m.embed("riverside", "zero"), "words": lambda m: m.words[3],
-        "batch": lambda m: m.embed(words, "zero"), "index": lambda m: m.index(words), "all words": lambda m: list(m.words),
-        "nearest": lambda m: m.nearest(words[:2], k=2)[0], "encode": lambda m: m.encode("the river"),
-        "counts": lambda m: m.counts, "subwords": lambda m: m.subwords("river"), "in": lambda m: words[0] in m,
-    }  # fmt: skip
+        "known": lambda m: m[words[1]],
+        "unknown": lambda m: m.embed("riverside", "zero"),
+        "words": lambda m: m.words[3],
+        "batch": lambda m: m.embed(words, "zero"),
+        "index": lambda m: m.index(words),
+        "all words": lambda m: list(m.words),
+        "nearest": lambda m: m.nearest(words[:2], k=2)[0],
+        "encode": lambda m: m.encode("the river"),
+        "counts": lambda m: m.counts,
+        "subwords": lambda m: m.subwords("river"),
+        "in": lambda m: words[0] in m,
+    }
     for model in (e, twin):
         for question in questions.values():
             question(model)
@@ -722,10 +806,23 @@ def test_use_after_close(kind: str, tmp_path: Path) -> None:
     kept = e["the"]
     e.close()
     e.close()
-    for question in (lambda: e["the"], lambda: e.embed(["the"]), lambda: "the" in e, lambda: e.index("the"),
-                     lambda: e.nearest(["the"], k=1), lambda: e.encode("the"), lambda: e.words[0], lambda: e.subwords("the"),
-                     lambda: e.can_embed("x"), lambda: list(words), lambda: words[1], lambda: e.explain("x"),
-                     lambda: e.most_similar("the"), lambda: e.similarity("the", "a"), lambda: e.counts):  # fmt: skip
+    for question in (
+        lambda: e["the"],
+        lambda: e.embed(["the"]),
+        lambda: "the" in e,
+        lambda: e.index("the"),
+        lambda: e.nearest(["the"], k=1),
+        lambda: e.encode("the"),
+        lambda: e.words[0],
+        lambda: e.subwords("the"),
+        lambda: e.can_embed("x"),
+        lambda: list(words),
+        lambda: words[1],
+        lambda: e.explain("x"),
+        lambda: e.most_similar("the"),
+        lambda: e.similarity("the", "a"),
+        lambda: e.counts,
+    ):
         with pytest.raises(vecio.VecioError):
             question()
     assert hostile.same(kept, before)
@@ -792,13 +889,16 @@ def report() -> None:
         times = sorted(one["seconds"] * 1000 for one in small)
         print(f"| broken files opened | {len(files):,} |\n| --- | ---: |")
         print(f"| refused | {sum(one['error'] is not None for one in found):,} |")
-        print(f"| time below 1 MiB: median, 99th percentile, most | {statistics.median(times):.2f}, "
-              f"{times[len(times) * 99 // 100]:.2f}, {times[-1]:.2f} ms |")  # fmt: skip
-        print(f"| memory above the idle process: most | {max(one['peak'] for one in found) / 2**20:.1f} MiB |")
+        print(
+            f"| time below 1 MiB: median, 99th percentile, most | {statistics.median(times):.2f}, "
+            f"{times[len(times) * 99 // 100]:.2f}, {times[-1]:.2f} ms |"
+        )
+        print(
+            f"| memory above the idle process: most | {max(one['peak'] for one in found) / 2**20:.1f} MiB |"
+        )
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    import test_hostile
+    import test_hostile  # by its name, so that child.py finds the functions
 
     test_hostile.report()

@@ -21,11 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import child
+import hostile
 import numpy as np
 import pytest
 
-import child
-import hostile
 import vecio
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -56,7 +56,7 @@ def digest(e: vecio.Embeddings, seed: int = 0) -> str:
         ("encode", lambda: e.encode(TEXTS)),
         ("words", lambda: np.frombuffer("\0".join(e.words).encode("utf-8", "surrogateescape"), np.uint8)),
         ("subwords", lambda: np.array([row for word in UNKNOWN for _, row in e.subwords(word)])),
-    ]  # fmt: skip
+    ]
     if len(e.labels):
         questions.append(("predict", lambda: np.concatenate([probs for _, probs in e.predict(TEXTS, k=3)])))
     random.Random(seed).shuffle(questions)
@@ -67,8 +67,10 @@ def digest(e: vecio.Embeddings, seed: int = 0) -> str:
 def models(folder: Path) -> list[Path]:
     """Return models of all kinds, our own files among them."""
     foreign = [DATA / name for name in (*WORD_MODELS, *CLASSIFIERS)]
-    own = [native(DATA / "fasttext" / "cbow-ns.bin", folder, dtype="float16"),
-           native(DATA / "fasttext" / "sup-softmax-w2-sub.bin", folder)]  # fmt: skip
+    own = [
+        native(DATA / "fasttext" / "cbow-ns.bin", folder, dtype="float16"),
+        native(DATA / "fasttext" / "sup-softmax-w2-sub.bin", folder),
+    ]
     return foreign + own
 
 
@@ -133,7 +135,11 @@ def fork_after_use(paths: list[str]) -> list[str]:
         readable, writable = os.pipe()
         child_number = os.fork()
         if child_number == 0:
-            said = [path for path, e in opened.items() if use_everything(e) != right[path] or digest(vecio.open(path)) != right[path]]
+            said = [
+                path
+                for path, e in opened.items()
+                if use_everything(e) != right[path] or digest(vecio.open(path)) != right[path]
+            ]
             os.write(writable, json.dumps(said).encode()[:4000])
             os._exit(0)
         os.close(writable)
@@ -180,7 +186,9 @@ def memory(number: int) -> dict[str, int]:
 
 def sum_of_all(e: vecio.Embeddings) -> float:
     """Read every vector, a few at a time."""
-    return sum(float(e._words.block(start, min(start + 500, len(e))).sum()) for start in range(0, len(e), 500))
+    return sum(
+        float(e._words.block(start, min(start + 500, len(e))).sum()) for start in range(0, len(e), 500)
+    )
 
 
 def prefork(path: str, workers: int) -> dict[str, Any]:
@@ -228,9 +236,12 @@ def big_model(folder: Path) -> Path:
     """Save a model of 20,000 words x 300 and 20,000 buckets in our own format: 48 MB."""
     rng = np.random.default_rng(1)
     e = vecio.Embeddings.from_arrays(
-        [f"word{i}" for i in range(20_000)], rng.standard_normal((20_000, 300), np.float32),
-        grams=rng.standard_normal((20_000, 300), np.float32), minn=3, maxn=5,
-    )  # fmt: skip
+        [f"word{i}" for i in range(20_000)],
+        rng.standard_normal((20_000, 300), np.float32),
+        grams=rng.standard_normal((20_000, 300), np.float32),
+        minn=3,
+        maxn=5,
+    )
     path = folder / "big.safetensors"
     e.save(path)
     return path
@@ -294,7 +305,11 @@ def test_errors_pickle(tmp_path: Path) -> None:
         vecio.open(tmp_path / "model.bin")
     again = pickle.loads(pickle.dumps(caught.value))
     assert type(again) is vecio.TruncatedError and str(again) == str(caught.value)
-    assert (again.path, again.offset, again.expected) == (caught.value.path, caught.value.offset, caught.value.expected)
+    assert (again.path, again.offset, again.expected) == (
+        caught.value.path,
+        caught.value.offset,
+        caught.value.expected,
+    )
     with vecio.open(DATA / "fasttext/cbow-hs-nosub.bin") as e, pytest.raises(vecio.WordError) as missing:
         e["nowhere"]
     assert str(pickle.loads(pickle.dumps(missing.value))) == str(missing.value)
@@ -326,7 +341,12 @@ def without_a_place_to_write(paths: list[str]) -> dict[str, Any]:
 
 def test_read_only_installation_without_a_home(tmp_path: Path) -> None:
     paths = [DATA / "fasttext/cbow-ns.bin"]
-    env = {"HOME": "/nonexistent", "NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {
+        "HOME": "/nonexistent",
+        "NUMBA_CACHE_DIR": "",
+        "XDG_CACHE_HOME": "/nonexistent",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     found = child.run(without_a_place_to_write, [str(path) for path in paths], env=env)
     assert found["cache"] == "NullCache"
     for path, answer in zip(paths, found["answers"], strict=True):
@@ -386,6 +406,51 @@ def test_saving_over_the_file_that_is_open(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def save_for_ever(source: str, target: str) -> None:
+    """Save two versions in turn until killed."""
+    with vecio.open(source) as e:
+        print("ready", flush=True)
+        for i in range(10**9):
+            e.save(target, dtype=("float32", "float16")[i % 2])
+
+
+def test_killed_while_saving(tmp_path: Path) -> None:
+    """The path holds one of the two versions, byte for byte, whenever the writer dies."""
+    source = DATA / "fasttext/cbow-hs-nosub.bin"
+    whole = {native(source, tmp_path, dtype=dtype).read_bytes() for dtype in ("float32", "float16")}
+    target = tmp_path / "target.safetensors"
+    rng = random.Random(1)
+    for _ in range(8):
+        with child.started(save_for_ever, source, target) as process:
+            assert process.stdout is not None and b"ready" in process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.1))
+            process.kill()
+        if target.exists():
+            assert target.read_bytes() in whole
+    assert target.exists()
+
+
+def save_on_a_full_disk(source: str, target: str, room: int) -> str:
+    """Save where files may not grow beyond `room`; return the error's type."""
+    import resource
+
+    with vecio.open(source) as e:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        try:
+            e.save(target)
+        except OSError as error:
+            return type(error).__name__
+    return "saved"
+
+
+@pytest.mark.parametrize("room", [1, 4000, 12_000])
+def test_full_disk_leaves_the_old_file(room: int, tmp_path: Path) -> None:
+    target = native(DATA / "fasttext/cbow-ns.bin", tmp_path)
+    before = target.read_bytes()
+    assert child.run(save_on_a_full_disk, DATA / "fasttext/sg-ns.bin", target, room) == "OSError"
+    assert target.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [target.name]
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o600])
 def test_saving_keeps_the_permissions(mode: int, tmp_path: Path) -> None:
     path = native(DATA / "fasttext/cbow-ns.bin", tmp_path)
@@ -435,7 +500,12 @@ def open_and_close(paths: list[str], times: int) -> dict[str, Any]:
 def test_ten_thousand_openings_leave_nothing(tmp_path: Path) -> None:
     broken = tmp_path / "broken.bin"
     broken.write_bytes(hostile.whole_bin().dump()[:-500])
-    small = [DATA / "fasttext/sg-ova.bin", DATA / "fasttext/q-ova.ftz", native(DATA / "fasttext/sg-ova.bin", tmp_path), broken]
+    small = [
+        DATA / "fasttext/sg-ova.bin",
+        DATA / "fasttext/q-ova.ftz",
+        native(DATA / "fasttext/sg-ova.bin", tmp_path),
+        broken,
+    ]
     found = child.run(open_and_close, [str(path) for path in small], 10_000)
     assert found["after"] == found["before"] and found["after"][1] == 0, found
     assert found["grown"] < 8 << 20, found
@@ -476,5 +546,7 @@ def threads_and_modules() -> dict[str, Any]:
     known = set(sys.modules)
     with vecio.open(DATA / "fasttext/cbow-ns.bin") as e:
         e["riverside"]
-    heavy = {"numba", "typer", "rich", "safetensors", "mmap_ninja", "concurrent.futures"} & set(sys.modules) - known
+    heavy = {"numba", "typer", "rich", "safetensors", "mmap_ninja", "concurrent.futures"} & set(
+        sys.modules
+    ) - known
     return {"threads": threading.active_count(), "heavy": sorted(heavy)}

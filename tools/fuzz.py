@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import faulthandler
+import importlib
 import json
 import os
 import queue
@@ -43,11 +44,11 @@ BAD = ("crash", "hang", "memory", "foreign", "inconsistent", "wrong", "lenient")
 
 def bases(format: str) -> list[tuple[bytes, dict[str, tuple[int, str]]]]:
     """Return valid files of a format, with the places of their fields."""
-    hostile: Any = __import__("hostile")
+    hostile: Any = importlib.import_module("hostile")
     models = hostile.bases()
     if format == "fasttext":
         return [model.layout() for model in models]
-    vecio: Any = __import__("vecio")
+    vecio: Any = importlib.import_module("vecio")
     found = []
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "m.bin", Path(folder) / "m.safetensors"
@@ -68,7 +69,7 @@ def judge(format: str, path: str, data: bytes, seed: int) -> tuple[str, str]:
 
     Odd seeds have it opened as if its dictionary were large, every other pair of seeds goes to the kernels.
     """
-    hostile, vecio = __import__("hostile"), __import__("vecio")
+    hostile, vecio = importlib.import_module("hostile"), importlib.import_module("vecio")
     sys.modules["vecio.formats.fasttext"].EAGER = 0 if seed & 1 else 1 << 20  # type: ignore[attr-defined]
     vecio._effort._loaded = bool(seed & 2)
     clean = (vecio.VecioError, OSError)
@@ -96,7 +97,10 @@ def against_twin(hostile: Any, e: Any, data: bytes) -> tuple[str, str]:
     except hostile.Refused as reason:
         return "lenient", str(reason)
     if len(set(truth.words)) < len(truth.words) or truth.args["maxn"] > 50 or truth.args["bucket"] < 1:
-        return "answered", ""  # of equal words the twin too finds the first; very long n-grams take it too long
+        return (
+            "answered",
+            "",
+        )  # of equal words the twin too finds the first; very long n-grams take it too long
     wrong = hostile.difference(e, truth)
     return ("answered", "") if wrong is None else ("wrong", wrong)
 
@@ -106,7 +110,7 @@ def work(format: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     faulthandler.enable()
     warnings.simplefilter("error")
-    hostile: Any = __import__("hostile")
+    hostile: Any = importlib.import_module("hostile")
     made = bases(format)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model")
@@ -201,11 +205,15 @@ def main() -> int:
             if asked.keep is not None:
                 made = made or bases(asked.format)
                 asked.keep.mkdir(parents=True, exist_ok=True)
-                (asked.keep / f"{asked.format}-{seed}.bin").write_bytes(__import__("hostile").mutant(seed, made))
+                (asked.keep / f"{asked.format}-{seed}.bin").write_bytes(
+                    importlib.import_module("hostile").mutant(seed, made)
+                )
     bad = sum(counts[verdict] for verdict in BAD)
-    print(f"{asked.format}, seeds {asked.seed} to {asked.seed + asked.count - 1}: " + ", ".join(
-        f"{counts[verdict]:,} {verdict}" for verdict in ("refused", "answered", *BAD)
-    ) + f"; slowest {slowest:.2f} s; {time.monotonic() - begin:.0f} s in all")  # fmt: skip
+    print(
+        f"{asked.format}, seeds {asked.seed} to {asked.seed + asked.count - 1}: "
+        + ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in ("refused", "answered", *BAD))
+        + f"; slowest {slowest:.2f} s; {time.monotonic() - begin:.0f} s in all"
+    )
     return int(bad > 0)
 
 

@@ -43,16 +43,53 @@ REAL = (
     "models/fasttext/gensim/cp852_fasttext.bin",
 )
 TEXTS = (
-    "the quick brown fox jumps over the lazy dog", "Wo ist der Bahnhof, bitte?", "où est la gare s'il vous plaît",
-    "¿dónde está la estación de tren?", "где находится вокзал", "駅はどこですか", "请问火车站在哪里", "기차역이 어디에 있어요",
-    "أين محطة القطار", "איפה תחנת הרכבת", "रेलवे स्टेशन कहाँ है", "waar is het treinstation", "onde fica a estação de trem",
-    "dove si trova la stazione", "gdzie jest dworzec kolejowy", "kde je nádraží", "tren istasyonu nerede", "πού είναι ο σταθμός",
-    "nhà ga ở đâu", "สถานีรถไฟอยู่ที่ไหน", "var ligger tågstationen", "missä rautatieasema on", "hol van a vasútállomás",
-    "a", "", "   ", "123 456", "caf\udce9 \udcff", "🦊🦊🦊", "fox\0bread\tcheese", "</s> the </s>", "the " * 50,
-)  # fmt: skip
+    "the quick brown fox jumps over the lazy dog",
+    "Wo ist der Bahnhof, bitte?",
+    "où est la gare s'il vous plaît",
+    "¿dónde está la estación de tren?",
+    "где находится вокзал",
+    "駅はどこですか",
+    "请问火车站在哪里",
+    "기차역이 어디에 있어요",
+    "أين محطة القطار",
+    "איפה תחנת הרכבת",
+    "रेलवे स्टेशन कहाँ है",
+    "waar is het treinstation",
+    "onde fica a estação de trem",
+    "dove si trova la stazione",
+    "gdzie jest dworzec kolejowy",
+    "kde je nádraží",
+    "tren istasyonu nerede",
+    "πού είναι ο σταθμός",
+    "nhà ga ở đâu",
+    "สถานีรถไฟอยู่ที่ไหน",
+    "var ligger tågstationen",
+    "missä rautatieasema on",
+    "hol van a vasútállomás",
+    "a",
+    "",
+    "   ",
+    "123 456",
+    "caf\udce9 \udcff",
+    "🦊🦊🦊",
+    "fox\0bread\tcheese",
+    "</s> the </s>",
+    "the " * 50,
+)
 UNKNOWN = (
-    "supercalifragilistic", "größere", "ß", "", "x", "</s>", "<", "🦊狐狸", "caf\udce9", "\udcff", "неизвестный", "naïveté",
-)  # fmt: skip
+    "supercalifragilistic",
+    "größere",
+    "ß",
+    "",
+    "x",
+    "</s>",
+    "<",
+    "🦊狐狸",
+    "caf\udce9",
+    "\udcff",
+    "неизвестный",
+    "naïveté",
+)
 
 
 def raw(text: str) -> bytes:
@@ -242,7 +279,7 @@ def golden(write: bool) -> int:
 
 def with_magic(data: bytes) -> bytes:
     """Return a file of before May 2017 in today's form: magic, version, pruned size and flags put in."""
-    size, nwords, _ = struct.unpack_from("<3i", data, 56)
+    (size,) = struct.unpack_from("<i", data, 56)
     at = 76
     for _ in range(size):
         at = data.index(b"\0", at) + 10
@@ -282,8 +319,11 @@ def freeze(folder: Path, path: str) -> tuple[str, dict[str, Any]]:
         new = answer(real, asked, folder)
     words, counts = new.pop("words"), new.pop("word_counts")
     new["sha256"] = hashlib.sha256(data).hexdigest()
-    new["vocabulary"] = {"size": len(words), "sha256": hashlib.sha256(b"\0".join(map(raw, words))).hexdigest(),
-                         "counts": int(sum(counts))}  # fmt: skip
+    new["vocabulary"] = {
+        "size": len(words),
+        "sha256": hashlib.sha256(b"\0".join(map(raw, words))).hexdigest(),
+        "counts": int(sum(counts)),
+    }
     new["note"] = (
         "asked after today's header was put in: the program refuses the file as it is" if old else ""
     )

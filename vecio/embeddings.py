@@ -92,7 +92,8 @@ class Embeddings:
         self._classifier = parts.classifier
         self._size = len(parts.vocabulary)
         self._limit = len(parts.words) + (0 if parts.grams is None else len(parts.grams))
-        self._cache: dict[str, Any] = {}
+        self._source: SearchSource | None = None
+        self._compute: Callable[[bytes, int], Floats | None] | None = None
 
     @classmethod
     def from_arrays(
@@ -327,23 +328,30 @@ class Embeddings:
         return mean(self._take(rows)) if rows else None
 
     def _compiled_vector(self, key: bytes, entry: int) -> Floats | None:
-        from .kernels import lookup
-
         subwords = self._subwords
         assert subwords is not None
         if key == END_OF_SENTENCE or not subwords.has_ngrams:
             return self._plain_vector(key, entry)
         subwords.refuse_too_long(len(key))
         own = entry if 0 <= entry < self._limit and (subwords.kind == "fasttext" or entry == 0) else -1
-        storage: Any = self._cache.get("single")
-        if storage is None:
-            words = self._words.kernel()
-            grams = words if self._grams is None else self._grams.kernel()
-            storage = self._cache["single"] = (self._size, words, grams, subwords.kernel())
-        out = np.empty((1, self.dim), np.float32)
+        compute = self._compute or self._make_compute()
+        return compute(key, own)
+
+    def _make_compute(self) -> Callable[[bytes, int], Floats | None]:
+        """Return (and keep) the kernel for one word with everything bound that does not depend on the word."""
+        from .kernels import lookup
+
+        assert self._subwords is not None
         embed_one: Any = lookup.embed_one
-        made = embed_one(np.frombuffer(key, np.uint8), own, *storage, out)
-        return out[0] if made else None
+        nwords, words, subwords, shape = self._size, self._words.kernel(), self._subwords.kernel(), (1, self.dim)
+        grams = words if self._grams is None else self._grams.kernel()
+
+        def compute(key: bytes, own: int) -> Floats | None:
+            out = np.empty(shape, np.float32)
+            return out[0] if embed_one(key, own, nwords, words, grams, subwords, out) else None
+
+        self._compute = compute
+        return compute
 
     def _rows(self, key: bytes, entry: int) -> list[int]:
         return word_rows(key, entry, self._size, self._subwords, self._limit)
@@ -433,7 +441,7 @@ class Embeddings:
 
         vectors, single = self._query_vectors(queries)
         self._check()
-        ids, scores = search.nearest(self._source(), vectors, k, threads=threads, progress=progress)
+        ids, scores = search.nearest(self._search_source(), vectors, k, threads=threads, progress=progress)
         self._check()
         return (ids[0], scores[0]) if single else (ids, scores)
 
@@ -461,7 +469,7 @@ class Embeddings:
         vectors, weights, rows = self._resolve(items)
         self._check()
         ids, scores = search.most_similar(
-            self._source(), vectors, weights, topn, exclude=rows, threads=threads, progress=progress
+            self._search_source(), vectors, weights, topn, exclude=rows, threads=threads, progress=progress
         )
         self._check()
         return [(self.words[int(i)], float(s)) for i, s in zip(ids, scores, strict=True)]
@@ -497,11 +505,10 @@ class Embeddings:
             weights.append(sign * weight)
         return np.array(vectors, np.float32), np.array(weights, np.float32), rows
 
-    def _source(self) -> SearchSource:
-        source = self._cache.get("source")
-        if source is None:
-            source = self._cache.setdefault("source", SearchSource(self))
-        return source  # type: ignore[no-any-return]
+    def _search_source(self) -> SearchSource:
+        if self._source is None:
+            self._source = SearchSource(self)
+        return self._source
 
     # -- sentences and labels ------------------------------------------------------------------------------------
 

@@ -165,16 +165,17 @@ class Vocabulary:
             assert views is not None
         blob, offsets, gap, table, mask = views
         crc = zlib.crc32(key)
-        slot = crc & mask
-        for _ in range(mask + 1):
-            cell = table[slot]
-            if cell == 0:
-                return -1
+        first = slot = crc & mask
+        cell = table[slot]
+        while cell:
             if cell >> 32 == crc:
                 entry = (cell & 0xFFFFFFFF) - 1
                 if 0 <= entry < self.size and blob[offsets[entry] : offsets[entry + 1] - gap] == key:
                     return entry
             slot = (slot + 1) & mask
+            if slot == first:  # a damaged table without an empty cell
+                break
+            cell = table[slot]
         return -1
 
     def entry(self, i: int) -> bytes:

@@ -60,7 +60,9 @@ _HIGH, _MIX = U(0xFFFFFFFF00000000), U(116049371)
 _END_HASH = U(3617362777)
 
 #: Row numbers that are collected before they are added.
-PENDING = 256
+PENDING = 1024
+#: Rows asked for before they are added; lines that are read before the rows of the first are added.
+AHEAD, GROUP = 8, 8
 #: Words whose rows are remembered, and how many rows a word may have to be; a single line has no use for it.
 SLOTS, MEMO_ROWS = 4096, 64
 #: See `subwords.MOST_NGRAMS`: a line with more n-grams than this is refused.
@@ -94,12 +96,12 @@ def _too_many(length: int, subwords: Any) -> bool:
 
 
 @jit
-def scratch(model: Any, longest: int, k: int, slots: int) -> Any:
-    """Return working memory for lines of at most `longest` bytes and the best `k` labels, cut from few arrays.
+def scratch(model: Any, longest: int, k: int, group: int) -> Any:
+    """Return working memory for groups of lines of at most `longest` bytes, cut from few arrays.
 
-    ids and hashes (int64) and word (uint8) for `read_line`; hidden, float32 (1, D), where it leaves its result; values
-    (L,), scores and kept (k + 1,), stack and waiting (L + 1,) for `rank`; memo (slots, 4) and arena. With `slots`, a
-    power of two or 0, the lines must be parts of one text.
+    For `read_line`: ids, hashes (int64), word (uint8), hidden, float32 (group, D), first (group + 1,): where the pending
+    ids of each line begin, memo and arena (empty for groups of one and where words have no n-grams: a memo is slower
+    than the dictionary). For `rank`: values (L,), scores and kept (k + 1,), stack and waiting (L + 1,).
     """
     numbers, weights = model[0], model[5]
     dim = weights.shape[0] if numbers[4] else weights.shape[1]
@@ -107,33 +109,50 @@ def scratch(model: Any, longest: int, k: int, slots: int) -> Any:
     tokens = longest // 2 + 2 if numbers[1] > 1 else 1
     count = numbers[2] if numbers[4] else 0
     nodes = numbers[2] + 1 if numbers[3] == HS else 0
-    ints = np.empty(room + tokens + k + 1 + nodes, np.int64)
-    floats = np.empty(dim + count + k + 1 + nodes, np.float32)
-    memo = np.zeros((slots, 4), np.int64)
-    arena = np.ones(1 + 8 * slots, np.int64)
-    a, b = room + tokens, dim + count
+    slots = SLOTS if group > 1 and has_ngrams(model[2]) else 0
+    ints = np.empty(room + tokens + nodes + k + 1 + group + 1 + 1 + 8 * slots, np.int64)
+    floats = np.empty(group * dim + count + nodes + k + 1, np.float32)
+    a, b = room + tokens, group * dim
+    c, d = a + nodes, b + count
+    e = c + k + 1
+    arena = ints[e + group + 1 :]
+    arena[0] = 1
     return (
         ints[:room],
         ints[room:a],
         np.empty(longest + 2, np.uint8),
-        floats[:dim].reshape(1, dim),
-        floats[dim:b],
-        floats[b : b + k + 1],
-        ints[a : a + k + 1],
-        ints[a + k + 1 :],
-        floats[b + k + 1 :],
-        memo,
+        floats[:b].reshape(group, dim),
+        ints[e : e + group + 1],
+        np.zeros((slots, 4), np.int64),
         arena,
+        floats[b:d],
+        floats[d + nodes :],
+        ints[c:e],
+        ints[a:c],
+        floats[d : d + nodes],
     )
 
 
 @jit
-def _add_rows(ids: Any, n: int, base: int, words: Any, grams: Any, hidden: Any) -> None:
-    for k in range(n):
-        if ids[k] < base:
-            add_row(hidden, 0, words, ids[k])
-        else:
-            add_row(hidden, 0, grams, ids[k] - base)
+def _add_rows(model: Any, work: Any, last: int, n: int) -> int:
+    """Add the pending rows of the lines up to `last` to their sums; return 0, the number of rows then pending."""
+    words, grams, base = model[3], model[4], model[0][0]
+    ids, hidden, first = work[0], work[3], work[4]
+    first[last + 1] = n
+    for line in range(last + 1):
+        for k in range(first[line], first[line + 1]):
+            if k + AHEAD < n:
+                ahead = ids[k + AHEAD]
+                if ahead < base:
+                    prefetch_row(words, ahead)
+                else:
+                    prefetch_row(grams, ahead - base)
+            if ids[k] < base:
+                add_row(hidden, line, words, ids[k])
+            else:
+                add_row(hidden, line, grams, ids[k] - base)
+        first[line] = 0
+    return 0
 
 
 @jit
@@ -187,28 +206,32 @@ def _remember(memo: Any, arena: Any, slot: int, crc: Any, begin: int, place: int
 
 
 @jit
-def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work: Any, labels: Any) -> Any:
-    """Read the line that begins at `place` and leave the mean of its rows in `work`.
+def read_line(
+    model: Any, text: Any, place: int, stop: int, newline: bool, work: Any, line: int, n: int, labels: Any
+) -> Any:
+    """Read the line that begins at `place`, number `line` of a group; `n` rows of the group are pending.
 
-    The line ends behind a newline or a token `</s>`, or at `stop`, where a newline is assumed if `newline`. Labels that
-    the dictionary knows go to `labels` as far as there is room. Returns (where the next line begins, number of rows,
-    number of labels); -1 rows: the line has too many n-grams.
+    Its rows become pending, or are added to its sum when there are too many. The line ends behind a newline or a token
+    `</s>`, or at `stop`, where a newline is assumed if `newline`. Labels that the dictionary knows go to `labels` as far
+    as there is room. Returns (where the next line begins, rows pending, rows of this line, labels of this line); -1 rows
+    of this line: it has too many n-grams.
     """
     numbers, subwords, words, grams = model[0], model[2], model[3], model[4]
     blob, offsets, gap, table = model[1]
     nwords, longest = numbers[0], numbers[1]
-    ids, hashes, word, hidden, memo, arena = work[0], work[1], work[2], work[3], work[9], work[10]
+    ids, hashes, word, memo, arena = work[0], work[1], work[2], work[5], work[6]
     with_ngrams, fast = has_ngrams(subwords), subwords[3] == 0
-    hidden[0] = F(0)
-    n, added, tokens, found = 0, 0, 0, 0
+    work[3][line] = F(0)
+    work[4][line] = n
+    begun, added, tokens, found = n, 0, 0, 0
     while True:
         while place < stop and text[place] != 10 and _is_separator(text[place]):
             place += 1
         begin = place
         place, crc, fnv, high = _scan(text, place, stop, longest > 1)
         if n >= PENDING:
-            _add_rows(ids, n, nwords, words, grams, hidden)
-            added, n = added + n, 0
+            added += n - begun
+            begun = n = _add_rows(model, work, line, n)
         slot = np.int64(crc) & (len(memo) - 1)
         if begin == place:
             if place == stop and not newline:
@@ -243,7 +266,7 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
             if with_ngrams and not end:
                 length, at = bracket(text, begin, place, word), 0
                 if _too_many(length, subwords):
-                    return place, -1, found
+                    return place, n, -1, found
                 while True:
                     if fast and high < 128:
                         n, at = push_ascii(word, length, at, subwords, nwords, ids, n, len(ids))
@@ -251,17 +274,17 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
                         n, at = push_ngrams(word, length, at, subwords, nwords, ids, n, len(ids))
                     if at >= length:
                         break
-                    _add_rows(ids, n, nwords, words, grams, hidden)
-                    added, n = added + n, 0
-            if added == before and not end:
-                _remember(memo, arena, slot, crc, begin, place, ids, first, n)
+                    added += n - begun
+                    begun = n = _add_rows(model, work, line, n)
+                if added == before:
+                    _remember(memo, arena, slot, crc, begin, place, ids, first, n)
         if end:
             if begin == place and place < stop:
                 place += 1  # the newline itself
             break
     if tokens > 1:
         if tokens * min(longest, tokens) > MOST_NGRAMS:
-            return place, -1, found
+            return place, n, -1, found
         bucket, pruned = U(subwords[2]), subwords[4]
         for i in range(tokens):
             h = _signed(hashes[i])
@@ -270,16 +293,12 @@ def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work:
                 row = pruned_row(np.int64(h % bucket), pruned)
                 if row >= 0:
                     if n >= PENDING:
-                        _add_rows(ids, n, nwords, words, grams, hidden)
-                        added, n = added + n, 0
+                        added += n - begun
+                        begun = n = _add_rows(model, work, line, n)
                     ids[n] = nwords + row
                     prefetch_row(grams, row)
                     n += 1
-    _add_rows(ids, n, nwords, words, grams, hidden)
-    added += n
-    if added > 0:
-        hidden[0] *= F(1.0 / added)
-    return place, added, found
+    return place, n, added + n - begun, found
 
 
 @jit
@@ -299,7 +318,7 @@ def _dot_all(weights: Any, tables: Any, hidden: Any, out: Any) -> None:
         out[i] = F(0)
     j = 0
     while j + 4 <= dim:
-        a, b, c, d = hidden[0, j], hidden[0, j + 1], hidden[0, j + 2], hidden[0, j + 3]
+        a, b, c, d = hidden[j], hidden[j + 1], hidden[j + 2], hidden[j + 3]
         w, x, y, z = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
         for i in range(count):
             total = out[i] + w[i] * a
@@ -308,7 +327,7 @@ def _dot_all(weights: Any, tables: Any, hidden: Any, out: Any) -> None:
             out[i] = total + z[i] * d
         j += 4
     while j < dim:
-        a, w = hidden[0, j], weights[j]
+        a, w = hidden[j], weights[j]
         for i in range(count):
             out[i] += w[i] * a
         j += 1
@@ -322,7 +341,7 @@ def _dot_row(weights: Any, tables: Any, hidden: Any, row: int) -> Any:
     """Return the dot product of `hidden` with one output row; weights (L, D)."""
     total = F(0)
     for j in range(weights.shape[1]):
-        total += weights[row, j] * hidden[0, j]
+        total += weights[row, j] * hidden[j]
     if len(tables) > NORMS:
         total *= tables[NORMS + row]
     return total
@@ -436,14 +455,14 @@ def _best(values: Any, k: int, threshold: Any, scores: Any, ids: Any) -> int:
 
 
 @jit
-def _best_in_tree(model: Any, work: Any, k: int, threshold: Any) -> int:
+def _best_in_tree(model: Any, work: Any, line: int, k: int, threshold: Any) -> int:
     """Walk the tree of hs depth first, left first, and keep the best `k` leaves (`HierarchicalSoftmaxLoss::dfs`).
 
     The dot products of the inner nodes are in `work`, or are made as they are needed. Returns how many leaves were kept,
     or -1 when a dot product is not a number.
     """
     numbers, hidden, values, scores, kept, stack, waiting = (
-        model[0], work[3], work[4], work[5], work[6], work[7], work[8]
+        model[0], work[3], work[7], work[8], work[9], work[10], work[11]
     )
     leaves = numbers[2]
     floor = log_score(threshold)
@@ -458,7 +477,7 @@ def _best_in_tree(model: Any, work: Any, k: int, threshold: Any) -> int:
             size = _push(scores, kept, size, k, score, node)
             continue
         row = node - leaves
-        f = values[row] if len(values) > 0 else _dot_row(model[5], model[6], hidden, row)
+        f = values[row] if len(values) > 0 else _dot_row(model[5], model[6], hidden[line], row)
         if np.isnan(f):
             return -1
         f = F(1) / (F(1) + _expf(-f))
@@ -470,16 +489,19 @@ def _best_in_tree(model: Any, work: Any, k: int, threshold: Any) -> int:
 
 
 @jit
-def rank(model: Any, work: Any, k: int, threshold: Any) -> int:
-    """Leave the best labels of the line that was read, and their scores, in `work`, best first.
+def rank(model: Any, work: Any, line: int, rows: int, k: int, threshold: Any) -> int:
+    """Leave the best labels of a line whose rows were added up, and their scores, in `work`, best first.
 
-    Returns how many there are, or -1 when a dot product is not a number.
+    Returns how many there are, or -1 when a dot product is not a number or `rows` is -1.
     """
-    values, scores, kept = work[4], work[5], work[6]
+    if rows <= 0:
+        return rows
+    hidden, values, scores, kept = work[3][line], work[7], work[8], work[9]
+    hidden *= F(1.0 / rows)
     if len(values) > 0:
-        _dot_all(model[5], model[6], work[3], values)
+        _dot_all(model[5], model[6], hidden, values)
     if model[0][3] == HS:
-        size = _best_in_tree(model, work, k, threshold)
+        size = _best_in_tree(model, work, line, k, threshold)
     elif _probabilities(model, values):
         size = _best(values, k, threshold, scores, kept)
     else:
@@ -492,6 +514,28 @@ def rank(model: Any, work: Any, k: int, threshold: Any) -> int:
 
 
 @jit
+def _longest(bounds: Any, gap: int, start: int, stop: int) -> int:
+    longest = 0
+    for i in range(start, stop):
+        longest = max(longest, bounds[i + 1] - gap - bounds[i])
+    return longest
+
+
+@jit
+def _read_group(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, work: Any, rows: Any) -> None:
+    """Add up the rows of the lines `start` .. `stop - 1`; their numbers go to `rows`.
+
+    All lines are read before the first row is added: until then most of the rows have come from memory.
+    """
+    n = 0
+    for i in range(start, stop):
+        _, n, rows[i - start], _ = read_line(
+            model, text, bounds[i], bounds[i + 1] - gap, newline, work, i - start, n, rows[:0]
+        )
+    _add_rows(model, work, stop - start - 1, n)
+
+
+@jit
 def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, k: int,
             threshold: float, counts: Any, ids: Any, probs: Any) -> int:
     """Predict labels for the lines `start` .. `stop - 1`; line i is `text[bounds[i] : bounds[i + 1] - gap]`.
@@ -499,48 +543,50 @@ def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
     Writes counts (N,), ids int32 (N, k) and probs float32 (N, k), best first. Returns `stop`, or the number of a line
     that cannot be served (and none behind it was).
     """
-    longest = 0
-    for i in range(start, stop):
-        longest = max(longest, bounds[i + 1] - gap - bounds[i])
-    work = scratch(model, longest, k, SLOTS)
-    scores, kept, none, limit = work[5], work[6], work[0][:0], F(threshold)
-    for i in range(start, stop):
-        _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
-        size = rank(model, work, k, limit) if rows > 0 else rows
-        if size < 0:
-            return i
-        counts[i] = size
-        for r in range(size):
-            ids[i, r] = kept[r]
-            probs[i, r] = _expf(scores[r])
+    work = scratch(model, _longest(bounds, gap, start, stop), k, GROUP)
+    rows = np.empty(GROUP, np.int64)
+    scores, kept, limit = work[8], work[9], F(threshold)
+    for a in range(start, stop, GROUP):
+        b = min(a + GROUP, stop)
+        _read_group(model, text, bounds, gap, a, b, newline, work, rows)
+        for i in range(a, b):
+            size = rank(model, work, i - a, rows[i - a], k, limit)
+            if size < 0:
+                return i
+            counts[i] = size
+            for r in range(size):
+                ids[i, r] = kept[r]
+                probs[i, r] = _expf(scores[r])
     return stop
 
 
 @jit
 def predict_one(model: Any, text: Any, newline: bool, k: int, threshold: float, ids: Any, probs: Any) -> int:
     """Predict labels for one line: the whole of `text`. Returns how many, or -1 when it cannot be served."""
-    work = scratch(model, len(text), k, 0)
-    _, rows, _ = read_line(model, text, 0, len(text), newline, work, work[0][:0])
-    size = rank(model, work, k, F(threshold)) if rows > 0 else rows
+    work = scratch(model, len(text), k, 1)
+    _, n, rows, _ = read_line(model, text, 0, len(text), newline, work, 0, 0, work[1][:0])
+    _add_rows(model, work, 0, n)
+    size = rank(model, work, 0, rows, k, F(threshold))
     for r in range(size):
-        ids[r] = work[6][r]
-        probs[r] = _expf(work[5][r])
+        ids[r] = work[9][r]
+        probs[r] = _expf(work[8][r])
     return size
 
 
 @jit
 def vectors(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, out: Any) -> int:
     """Write the means of the lines `start` .. `stop - 1` to `out` (N, D). Returns as `predict` does."""
-    longest = 0
-    for i in range(start, stop):
-        longest = max(longest, bounds[i + 1] - gap - bounds[i])
-    work = scratch(model, longest, 0, SLOTS)
-    none = work[0][:0]
-    for i in range(start, stop):
-        _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
-        if rows < 0:
-            return i
-        out[i] = work[3][0]
+    work = scratch(model, _longest(bounds, gap, start, stop), 0, GROUP)
+    rows = np.empty(GROUP, np.int64)
+    for a in range(start, stop, GROUP):
+        b = min(a + GROUP, stop)
+        _read_group(model, text, bounds, gap, a, b, newline, work, rows)
+        for i in range(a, b):
+            if rows[i - a] < 0:
+                return i
+            if rows[i - a] > 0:
+                work[3][i - a] *= F(1.0 / rows[i - a])
+            out[i] = work[3][i - a]
     return stop
 
 
@@ -551,18 +597,19 @@ def test(model: Any, text: Any, start: int, stop: int, k: int, threshold: float,
     Adds to examples (1,) the lines that have a label and a row, and to tally, int64 (3, L), how often each label stands
     in the text, is predicted, and is both. Returns False when a line cannot be served.
     """
-    work = scratch(model, stop - start, k, SLOTS)
+    work = scratch(model, stop - start, k, 1)
     labels = np.empty((stop - start) // 2 + 1, np.int64)
-    kept, limit, place = work[6], F(threshold), start
+    kept, limit, place = work[9], F(threshold), start
     while place < stop:
-        place, rows, found = read_line(model, text, place, stop, False, work, labels)
-        if rows < 0:
-            return False
-        if rows == 0 or found == 0:
+        place, n, rows, found = read_line(model, text, place, stop, False, work, 0, 0, labels)
+        _add_rows(model, work, 0, n)
+        if found == 0 and rows >= 0:
             continue
-        size = rank(model, work, k, limit)
+        size = rank(model, work, 0, rows, k, limit)
         if size < 0:
             return False
+        if rows == 0:
+            continue
         examples[0] += 1
         for i in range(found):
             tally[0, labels[i]] += 1

@@ -494,7 +494,7 @@ def embed(
 def embed_one(key: Any, own: int, nwords: int, words: Any, grams: Any, subwords: Any, out: Any) -> int:
     """Write the vector of one word made of sub-words to `out` (1 x D); return the number of rows.
 
-    key: uint8 array; own: the row that the word brings besides its n-grams, or -1.
+    key: bytes; own: the row that the word brings besides its n-grams, or -1.
     """
     text = np.empty(len(key) + 2, np.uint8)
     length = bracket(key, 0, len(key), text)
