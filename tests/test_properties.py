@@ -7,6 +7,9 @@ computes; what was made of arrays and saved is what is opened. test_hostile.py h
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,6 +126,28 @@ def test_files_that_know_the_structure(seed: int) -> None:
                     assert hostile.difference(e, truth) is None
         except CLEAN as error:
             assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("format", ["fasttext", "safetensors"])
+def test_the_fuzzer_finds_nothing_bad(format: str) -> None:
+    tool = Path(__file__).resolve().parent.parent / "tools" / "fuzz.py"
+    command = [
+        sys.executable,
+        "-B",
+        str(tool),
+        "--format",
+        format,
+        "--count",
+        "1200",
+        "--seed",
+        "7",
+        "--jobs",
+        "2",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    counted = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) (?:refused|answered)", done.stdout.splitlines()[-1])]
+    assert sum(counted) == 1200 and min(counted) > 0
 
 
 @settings(max_examples=300)

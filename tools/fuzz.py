@@ -96,11 +96,8 @@ def against_twin(hostile: Any, e: Any, data: bytes) -> tuple[str, str]:
         truth = hostile.parse(data)
     except hostile.Refused as reason:
         return "lenient", str(reason)
-    if len(set(truth.words)) < len(truth.words) or truth.args["maxn"] > 50 or truth.args["bucket"] < 1:
-        return (
-            "answered",
-            "",
-        )  # of equal words the twin too finds the first; very long n-grams take it too long
+    if truth.args["maxn"] > 50 or truth.args["bucket"] < 1:
+        return "answered", ""  # n-grams without end take the twin too long
     wrong = hostile.difference(e, truth)
     return ("answered", "") if wrong is None else ("wrong", wrong)
 
@@ -114,6 +111,9 @@ def work(format: str) -> None:
     made = bases(format)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model")
+        for data, _ in made:  # compile all kernels before the clock runs
+            Path(path).write_bytes(data)
+            assert judge(format, path, data, 2)[0] == "answered"
         for line in sys.stdin:
             for seed in range(*map(int, line.split())):
                 print(json.dumps([seed]), flush=True)

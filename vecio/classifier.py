@@ -117,7 +117,8 @@ class Classifier:
         path: object = "<memory>",
     ) -> None:
         self.vocabulary, self.words, self.grams, self.subwords = vocabulary, words, grams, subwords
-        self.output, self.loss, self.word_ngrams, self.label_prefix = output, loss, word_ngrams, label_prefix
+        self.output, self.loss, self.label_prefix = output, loss, label_prefix
+        self.word_ngrams = max(word_ngrams, 1)  # a file may say anything below 2 for "none"
         self.path = path
         self._prefix = encode(label_prefix)
         #: The kernel for one line and its model, once they are in use.
@@ -452,11 +453,12 @@ class Classifier:
 
     def _mean(self, rows: list[int]) -> Floats:
         total = np.zeros(self.words.shape[1], np.float32)
-        for start in range(0, len(rows), BLOCK_ROWS):
-            values = self._take(np.array(rows[start : start + BLOCK_ROWS], np.int64))
-            values[0] += total
-            total = np.add.accumulate(values, axis=0)[-1]
-        return total * np.float32(1.0 / len(rows))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(rows), BLOCK_ROWS):
+                values = self._take(np.array(rows[start : start + BLOCK_ROWS], np.int64))
+                values[0] += total
+                total = np.add.accumulate(values, axis=0)[-1]
+            return total * np.float32(1.0 / len(rows))
 
     def _take(self, rows: Array) -> Floats:
         """Return rows of the input matrix: word rows first, then n-gram rows."""

@@ -286,12 +286,13 @@ class _Reader:
                 )
             return None, None
         pruned = self.pruned()
-        grams = None
         if pruned is None:
             grams = self.matrix("grams", bucket)
         elif len(pruned):
             grams = self.matrix("grams", -1)
             self.check_pruned(pruned, len(grams))
+        else:
+            grams = Float32(np.empty((0, self.dim), np.float32))  # pruning dropped every n-gram
         kind, hash_count = self.setting("hash", str), self.number("hash_count", 1)
         if kind not in ("fasttext", "floret") or hash_count > 4:
             raise UnsupportedError(
