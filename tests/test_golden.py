@@ -294,12 +294,10 @@ def model_of(file: Path) -> Path:
     golden = json.loads(file.read_text("utf-8"))
     if "file" in golden:
         return file.parent / str(golden["file"])
-    here = file.parent / Path(golden["path"]).name
+    folder = os.environ.get("VECIO_DATA") or str(DATA.parents[2] / "shared" / "data")
+    here = Path(folder) / golden["path"]
     if not here.exists():
-        folder = os.environ.get("VECIO_DATA") or str(DATA.parents[2] / "shared" / "data")
-        here = Path(folder) / golden["path"]
-        if not here.exists():
-            pytest.skip(f"{golden['path']} is not in the folder of large files (VECIO_DATA)")
+        pytest.skip(f"{golden['path']} is not in the folder of large files (VECIO_DATA)")
     assert hashlib.sha256(here.read_bytes()).hexdigest() == golden["sha256"]
     return here
 

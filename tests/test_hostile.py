@@ -255,7 +255,7 @@ def test_cut_at_every_byte(name: str, tmp_path: Path) -> None:
 
 GOLDEN = sorted(
     p
-    for kind in ("fasttext", "floret", "real")
+    for kind in ("fasttext", "floret")
     for p in (DATA / kind).glob("*.*")
     if p.suffix in (".bin", ".ftz")
 )
@@ -712,7 +712,7 @@ def file_changes(mode: str, source: str, folder: str, kernels: bool) -> list[str
 def test_file_changes_under_an_open_model(kind: str, kernels: bool, tmp_path: Path) -> None:
     source = tmp_path / f"source{suffix(kind)}"
     if kind == "large bin":  # many pages
-        source = DATA / "real" / "fasttext.bin"
+        source = DATA / "fasttext" / "cbow-hs-nosub.bin"
     else:
         source.write_bytes(base(kind))
     found = child.run(all_changes, source, tmp_path, kernels)

@@ -1110,9 +1110,9 @@ def with_streams(failing: Callable[..., Any], call: str) -> Callable[..., Any]:
     return writing
 
 
-def test_a_published_model(tmp_path: Path) -> None:
+def test_a_published_model(tmp_path: Path, data_folder: Path) -> None:
     """lid.176: quantised, pruned, Huffman tree; the same languages with the same probabilities."""
-    source = vecio.open(DATA / "real" / "lid.176.ftz")
+    source = vecio.open(data_folder / "models" / "fasttext" / "lid.176.ftz")
     source.save(tmp_path / "m.safetensors")
     native = vecio.open(tmp_path / "m.safetensors")
     texts = [*(DATA / "text" / "unsup.txt").read_bytes().split(b"\n")[:200], b""]
