@@ -994,6 +994,8 @@ def bases() -> list[FastText]:
         whole_ftz(qout=True, dim=6, dsub=3),
         whole_bin(labels=[b"__label__fr"]),
         whole_bin(minn=0, maxn=0, bucket=0),
+        whole_old(),
+        whole_bin().change(floret=(2, 2)),
     ]
 
 

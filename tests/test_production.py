@@ -25,12 +25,12 @@ import child
 import hostile
 import numpy as np
 import pytest
+from models import DATA, model_of
 
 import vecio
 
-DATA = Path(__file__).resolve().parent / "data"
 WORD_MODELS = ("fasttext/cbow-ns.bin", "floret/floret-hc2.bin")
-CLASSIFIERS = ("fasttext/sup-softmax-w2-sub.bin", "fasttext/q-cutoff.ftz", "real/lid.176.ftz")
+CLASSIFIERS = ("fasttext/sup-softmax-w2-sub.bin", "fasttext/q-cutoff.ftz", "fasttext/many-hs.bin")
 UNKNOWN = ["unseen", "größeres", "狐狸们", "🦊🦊", "caf\udce9", "x" * 50, "riverside"]
 TEXTS = ["the red fox runs", "fresh bread and cheese", "где находится вокзал", "", "狐狸 走过 桥"]
 
@@ -67,6 +67,8 @@ def digest(e: vecio.Embeddings, seed: int = 0) -> str:
 def models(folder: Path) -> list[Path]:
     """Return models of all kinds, our own files among them."""
     foreign = [DATA / name for name in (*WORD_MODELS, *CLASSIFIERS)]
+    published = model_of(DATA / "real" / "lid.176.json")
+    foreign += [] if published is None else [published]
     own = [
         native(DATA / "fasttext" / "cbow-ns.bin", folder, dtype="float16"),
         native(DATA / "fasttext" / "sup-softmax-w2-sub.bin", folder),

@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from models import DATA
 
 import vecio
 
-DATA = Path(__file__).resolve().parent / "data"
 CLEAN = (vecio.VecioError, OSError)
 GOLDEN = (
     "fasttext/sg-ova.bin",
@@ -146,7 +146,10 @@ def test_the_fuzzer_finds_nothing_bad(format: str) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    counted = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) (?:refused|answered)", done.stdout.splitlines()[-1])]
+    counted = [
+        int(n.replace(",", ""))
+        for n in re.findall(r"([\d,]+) (?:refused|answered)", done.stdout.splitlines()[-1])
+    ]
     assert sum(counted) == 1200 and min(counted) > 0
 
 

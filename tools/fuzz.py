@@ -114,6 +114,7 @@ def work(format: str) -> None:
         for data, _ in made:  # compile all kernels before the clock runs
             Path(path).write_bytes(data)
             assert judge(format, path, data, 2)[0] == "answered"
+        print("ready", flush=True)
         for line in sys.stdin:
             for seed in range(*map(int, line.split())):
                 print(json.dumps([seed]), flush=True)
@@ -145,38 +146,49 @@ def run(format: str, first: int, count: int, jobs: int) -> Iterator[Found]:
 
 def serve(format: str, ranges: list[tuple[int, int]], found: queue.Queue[Found | None]) -> None:
     """Give ranges of seeds to a worker process, and to a new one where it dies; put what each seed did in `found`."""
-    start, stop = 0, 0
-    while start < stop or ranges:
-        command = [sys.executable, "-B", str(Path(__file__).resolve()), "--worker", "--format", format]
-        with tempfile.TemporaryFile("w+") as errors:
-            worker = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
-            )
-            assert worker.stdin is not None and worker.stdout is not None
-            while True:
-                if start >= stop:
-                    try:
-                        start, stop = ranges.pop(0)
-                    except IndexError:
-                        worker.stdin.close()
-                        worker.wait()
+    work: tuple[int, int] | None = None
+    try:
+        while work is not None or ranges:
+            work = one_worker(format, work, ranges, found)
+    finally:
+        found.put(None)
+
+
+def one_worker(
+    format: str, work: tuple[int, int] | None, ranges: list[tuple[int, int]], found: queue.Queue[Found | None]
+) -> tuple[int, int] | None:
+    """Keep one worker busy until all is done (None) or it dies: return what it leaves of its range."""
+    command = [sys.executable, "-B", str(Path(__file__).resolve()), "--worker", "--format", format]
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True, bufsize=1) as worker,
+    ):
+        assert worker.stdin is not None and worker.stdout is not None
+        if worker.stdout.readline() != "ready\n":
+            errors.seek(0)
+            raise RuntimeError(f"the worker does not start: {errors.read()[-3000:]}")
+        while True:
+            try:
+                start, stop = work or ranges.pop(0)
+            except IndexError:
+                return None  # another worker took the last
+            work = None
+            worker.stdin.write(f"{start} {stop}\n")
+            for line in worker.stdout:
+                one = json.loads(line)
+                start = one[0] + 1
+                if len(one) > 1:
+                    found.put((one[0], one[1], one[2], one[3]))
+                    if start >= stop:
                         break
-                worker.stdin.write(f"{start} {stop}\n")
-                for line in worker.stdout:
-                    one = json.loads(line)
-                    start = one[0] + 1
-                    if len(one) > 1:
-                        found.put((one[0], one[1], one[2], one[3]))
-                    if start >= stop and len(one) > 1:
-                        break
-                else:  # it died while it had the file before `start`
-                    code = worker.wait()
-                    errors.seek(0)
-                    said = errors.read()
-                    verdict = "hang" if said.startswith("Timeout") else "crash"
-                    found.put((start - 1, verdict, f"exit code {code}: {said[-1500:]}", 0.0))
-                    break
-    found.put(None)
+            else:  # it died while it had the file before `start`
+                code = worker.wait()
+                errors.seek(0)
+                said = errors.read()
+                verdict = "hang" if said.startswith("Timeout") else "crash"
+                found.put((start - 1, verdict, f"exit code {code}: {said[-1500:]}", 0.0))
+                return (start, stop) if start < stop else None
 
 
 def main() -> int:
@@ -214,7 +226,7 @@ def main() -> int:
         + ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in ("refused", "answered", *BAD))
         + f"; slowest {slowest:.2f} s; {time.monotonic() - begin:.0f} s in all"
     )
-    return int(bad > 0)
+    return int(bad > 0 or sum(counts.values()) < asked.count)
 
 
 if __name__ == "__main__":

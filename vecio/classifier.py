@@ -9,8 +9,10 @@ rounded; exp and log from the C library. This file opens no model file and knows
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _effort
-from ._threads import run_chunks
+from ._threads import run_chunks, thread_count
 from .errors import FormatError, UnsupportedError
 from .matrix import Float32, Matrix, ProductQuantised
 from .subwords import END_OF_SENTENCE, MOST_NGRAMS, NO_SUBWORDS, Subwords, fnv1a, word_rows
@@ -37,19 +39,21 @@ LOSSES = {"hs": 1, "ns": 2, "softmax": 3, "ova": 4}
 #: fastText's separators; a newline is also a token of its own, `</s>`.
 _TOKEN = re.compile(rb"\n|[^ \n\r\t\v\f\0]+")
 
-#: Lines that one call of the kernel serves, so that threads have something to share.
-CHUNK_LINES = 512
+#: Lines that one call of the kernel serves: from so many to so many, so that each thread gets some of them.
+LEAST_LINES, MOST_LINES = 128, 8192
 #: Bytes of a file that one call of the kernel serves, and that are read at once.
 CHUNK_BYTES, BLOCK_BYTES = 1 << 16, 1 << 23
 #: Predictions that are kept in arrays before they become lists.
 MOST_CELLS = 1 << 22
+#: Rows that are quantised, or halves, are kept decoded when they all are smaller than this.
+DECODED_BYTES = 1 << 24
 #: hs: up to this many numbers in the output matrix, all dot products of a line are made at once.
 DENSE_TREE = 1 << 14
 #: Rows that are added up, or multiplied, at once in plain Python.
 BLOCK_ROWS = 4096
 
-#: Seconds of plain Python: for each line, for each byte of text, for each output row.
-LINE_COST, BYTE_COST, LABEL_COST = 60e-6, 1.5e-6, 0.5e-6
+#: Seconds of plain Python: for each line, each byte of text (without and with character n-grams), each output row.
+LINE_COST, BYTE_COST, NGRAM_COST, LABEL_COST = 60e-6, 0.5e-6, 2e-6, 1e-6
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class _Figures(NamedTuple):
 
 
 class Evaluation(_Figures):
-    """What `Classifier.test` returns: (examples, precision, recall) as fastText's `test`; `labels` has each on its own."""
+    """What `Classifier.test` returns: (examples, precision, recall) as fastText's `test`; `labels` has each label's."""
 
     labels: dict[str, LabelReport]
 
@@ -121,6 +125,9 @@ class Classifier:
         self.word_ngrams = max(word_ngrams, 1)  # a file may say anything below 2 for "none"
         self.path = path
         self._prefix = encode(label_prefix)
+        self._count = output.shape[0]
+        #: Whether a known word brings its own row and nothing else (matters for floret, whose words are n-grams, too).
+        self._plain_words = subwords is None or subwords.maxn <= 0
         #: The kernel for one line and its model, once they are in use.
         self._single: tuple[Any, Any] | None = None
         self._check_parts()
@@ -146,7 +153,7 @@ class Classifier:
         wanted = self.word_ngrams > 1 or (self.subwords is not None and self.subwords.has_ngrams)
         if not wanted:
             return
-        if self.subwords is None or self.subwords.bucket < 1 or self.grams is None:
+        if self.subwords is None or self.subwords.bucket < 1:
             raise FormatError(self.path, "n-grams are asked for and there are no buckets for them")
         pruned = self.subwords.pruned
         highest = self.subwords.bucket - 1
@@ -155,14 +162,13 @@ class Classifier:
             highest = int(kept.max(initial=-1))
             if kept.min(initial=0) < 0:
                 raise FormatError(self.path, "a pruned n-gram has a negative row", found=int(kept.min()))
-        if self.grams.shape[0] <= highest:
-            raise FormatError(
-                self.path, "rows of the n-gram matrix", expected=highest + 1, found=self.grams.shape[0]
-            )
-        if self.grams.shape[1] != dim:
-            raise FormatError(self.path, "columns of the n-gram matrix", expected=dim, found=self.grams.shape[1])
+        rows, columns = (0, dim) if self.grams is None else self.grams.shape
+        if rows <= highest:
+            raise FormatError(self.path, "rows of the n-gram matrix", expected=highest + 1, found=rows)
+        if columns != dim:
+            raise FormatError(self.path, "columns of the n-gram matrix", expected=dim, found=columns)
 
-    # -- labels ------------------------------------------------------------------------------------------------------
+    # -- labels ----------------------------------------------------------------------------------------------
 
     @cached_property
     def labels(self) -> list[str]:
@@ -189,11 +195,11 @@ class Classifier:
         except ValueError as error:
             raise FormatError(self.path, str(error)) from None
 
-    # -- prediction ----------------------------------------------------------------------------------------------------
+    # -- prediction ------------------------------------------------------------------------------------------
 
     def predict(
         self,
-        texts: str | bytes | Sequence[str | bytes],
+        texts: str | bytes | Iterable[str | bytes],
         k: int = 1,
         threshold: float = 0.0,
         *,
@@ -207,11 +213,12 @@ class Classifier:
         has no row in the model (no known word, no n-gram) gives no label. With "hs", a label below about 1e-5 is not
         found even with k = -1.
 
-        newline: whether each text is a whole line, as for fastText's Python module, which appends a newline; `</s>` then
-        takes part. False is for the last line of a file that does not end with one. A newline inside a text is a
+        newline: whether each text is a whole line, as for fastText's Python module, which appends a newline; `</s>`
+        then takes part. False is for the last line of a file that does not end with one. A newline inside a text is a
         ValueError: pass lines one by one. threads: at the most so many (default: all processors).
 
-        Raises ValueError for a bad k or text and FormatError when a dot product is not a number.
+        Raises ValueError for a bad k or text, FormatError when a dot product is not a number, and UnsupportedError for
+        a line with more than 2**24 n-grams.
         """
         k = self._check_k(k)
         if isinstance(texts, (str, bytes)):
@@ -221,7 +228,9 @@ class Classifier:
         step = max(1, MOST_CELLS // k)
         for start in range(0, len(lines), step):
             block = lines[start : start + step]
-            counts, ids, probs = self._predict_block(block, start, k, float(threshold), bool(newline), threads)
+            counts, ids, probs = self._predict_block(
+                block, start, k, float(threshold), bool(newline), threads
+            )
             found += self._named(counts, ids, probs)
         return found
 
@@ -243,14 +252,15 @@ class Classifier:
     def _check_k(self, k: int) -> int:
         if k < 1 and k != -1:
             raise ValueError(f"k must be 1 or more, or -1 for all labels, not {k}")
-        count = self.output.shape[0]
-        return count if k == -1 else min(k, count)
+        return self._count if k == -1 or k > self._count else int(k)
 
     def _named(self, counts: Array, ids: Array, probs: Floats) -> list[Prediction]:
         names, found = self.labels, list(probs)
-        k = ids.shape[1]
-        chosen = [[names[i]] for i in ids[:, 0].tolist()] if k == 1 else [[names[i] for i in r] for r in ids.tolist()]
-        for i in np.flatnonzero(counts < k).tolist():
+        if ids.shape[1] == 1:
+            chosen = [[names[i]] for i in ids[:, 0].tolist()]
+        else:
+            chosen = [[names[i] for i in row] for row in ids.tolist()]
+        for i in np.flatnonzero(counts < ids.shape[1]).tolist():
             chosen[i], found[i] = chosen[i][: counts[i]], found[i][: counts[i]]
         return list(zip(chosen, found, strict=True))
 
@@ -265,7 +275,7 @@ class Classifier:
             count = self._serve(line, newline, threshold, kept, probs)
         names = self.labels
         if count < k:
-            kept, probs = kept[:count], probs[:count]
+            return [names[i] for i in kept[:count].tolist()], probs[:count]
         return [names[i] for i in kept.tolist()], probs
 
     def _predict_block(
@@ -295,7 +305,7 @@ class Classifier:
                     counts[i] = self._serve(_cut(blob, bounds, gap, i), newline, threshold, ids[i], probs[i])
                 start = i + 1
 
-        run_chunks(serve, count, CHUNK_LINES, threads)
+        run_chunks(serve, count, _chunk(count, threads), threads)
         return counts, ids, probs
 
     def sentence_vectors(
@@ -320,7 +330,7 @@ class Classifier:
                     self._serve_vector(_cut(blob, bounds, gap, i), newline, out[i])
                 start = i + 1
 
-        run_chunks(serve, len(texts), CHUNK_LINES, threads)
+        run_chunks(serve, len(texts), _chunk(len(texts), threads), threads)
         return out
 
     def line(self, text: str | bytes, *, newline: bool = True) -> tuple[list[str], list[str]]:
@@ -328,7 +338,7 @@ class Classifier:
         words, labels, _ = self._parse(_tokens(_line(text, None), newline))
         return [decode(word) for word in words], [self.labels[i] for i in labels]
 
-    # -- test ------------------------------------------------------------------------------------------------------------
+    # -- test ------------------------------------------------------------------------------------------------
 
     def test(
         self,
@@ -340,14 +350,15 @@ class Classifier:
     ) -> Evaluation:
         """Predict lines that carry their labels and count how often the prediction is right.
 
-        lines: the content of a file, or an iterable of its parts, such as a file opened for reading (lines with their
-        line ends, or blocks of any length): it is read once and not kept. Lines without a label of the model or without
-        a row are left out. precision is hits / predicted labels, recall hits / labels in the text; NaN for 0 / 0.
+        lines: the content of a file, a file opened for reading, or lines with or without line ends; read once, in
+        blocks. As in fastText, `</s>` does not take part in a last line that ends without a newline (a list of lines
+        without line ends has no such line). Lines without a label of the model or without a row are left out. precision
+        is hits / predicted labels, recall hits / labels in the text; NaN for 0 / 0. k, threshold, errors: as `predict`.
         """
         k = self._check_k(k)
         examples = np.zeros(1, np.int64)
         tally = np.zeros((3, self.output.shape[0]), np.int64)
-        for block in _blocks([lines] if isinstance(lines, (str, bytes)) else lines):
+        for block in _blocks(_parts(lines)):
             self._test_block(block, k, float(threshold), threads, examples, tally)
         gold, predicted, hits = tally.sum(axis=1).tolist()
         reports = (LabelReport(*column) for column in tally.T.tolist())
@@ -362,23 +373,23 @@ class Classifier:
         if not _effort.kernels_due(self._cost(1 + block.count(b"\n"), len(block))):
             self._test_plainly(block, k, threshold, examples, tally)
             return
+        share = len(block) // (2 * (thread_count() if threads is None else max(threads, 1)))
         cuts = [0]
         while cuts[-1] < len(block):
-            cuts.append((block.find(b"\n", cuts[-1] + CHUNK_BYTES) + 1) or len(block))
-        parts = [(np.zeros_like(examples), np.zeros_like(tally)) for _ in cuts[1:]]
-        kernel, model = self._kernels.test, self._model
+            cuts.append((block.find(b"\n", cuts[-1] + max(share, CHUNK_BYTES)) + 1) or len(block))
+        kernel, model, lock = self._kernels.test, self._model, threading.Lock()
 
         def serve(start: int, stop: int) -> None:
-            for i in range(start, stop):
-                if not kernel(model, block, cuts[i], cuts[i + 1], k, threshold, *parts[i]):
-                    for part in parts[i]:
-                        part[:] = 0
-                    self._test_plainly(block[cuts[i] : cuts[i + 1]], k, threshold, *parts[i])
+            for begin, end in itertools.pairwise(cuts[start : stop + 1]):
+                some, part = np.zeros_like(examples), np.zeros_like(tally)
+                if not kernel(model, block, begin, end, k, threshold, some, part):
+                    some[:], part[:] = 0, 0
+                    self._test_plainly(block[begin:end], k, threshold, some, part)
+                with lock:
+                    np.add(examples, some, out=examples)
+                    np.add(tally, part, out=tally)
 
-        run_chunks(serve, len(parts), 1, threads)
-        for more_examples, more in parts:
-            examples += more_examples
-            tally += more
+        run_chunks(serve, len(cuts) - 1, 1, threads)
 
     def _test_plainly(self, block: bytes, k: int, threshold: float, examples: Array, tally: Array) -> None:
         gold, predicted, hits = tally
@@ -395,11 +406,14 @@ class Classifier:
                 predicted[label] += 1
                 hits[label] += label in labels
 
-    # -- the plain implementation ----------------------------------------------------------------------------------------
+    # -- the plain implementation ----------------------------------------------------------------------------
 
     def _cost(self, lines: int, size: int) -> float:
         """Return about how many seconds plain Python needs for so many lines and bytes."""
-        return lines * (LINE_COST + LABEL_COST * self.output.shape[0]) + BYTE_COST * size
+        with_ngrams = self.subwords is not None and self.subwords.has_ngrams
+        return (
+            lines * (LINE_COST + LABEL_COST * self._count) + (NGRAM_COST if with_ngrams else BYTE_COST) * size
+        )
 
     def _parse(self, tokens: Iterable[bytes]) -> tuple[list[bytes], list[int], list[int]]:
         """Return the words of a line, the numbers of its labels, and the rows of its words (`Dictionary::getLine`)."""
@@ -413,11 +427,14 @@ class Classifier:
                 labels.append(entry - nwords)
             elif entry >= 0 or not token.startswith(self._prefix):
                 words.append(token)
-                rows += word_rows(token, entry, nwords, self.subwords, nwords)
+                if entry >= 0 and self._plain_words:
+                    rows.append(entry)
+                else:
+                    rows += word_rows(token, entry, nwords, self.subwords, nwords)
         return words, labels, rows
 
     def _word_ngram_rows(self, words: list[bytes]) -> list[int]:
-        """Return the rows of the word n-grams of a line: by first word, then by length (`Dictionary::addWordNgrams`)."""
+        """Return the rows of a line's word n-grams: by first word, then by length (`Dictionary::addWordNgrams`)."""
         if self.word_ngrams < 2 or len(words) < 2:
             return []
         if len(words) * min(self.word_ngrams, len(words)) > MOST_NGRAMS:
@@ -458,7 +475,8 @@ class Classifier:
                 values = self._take(np.array(rows[start : start + BLOCK_ROWS], np.int64))
                 values[0] += total
                 total = np.add.accumulate(values, axis=0)[-1]
-            return total * np.float32(1.0 / len(rows))
+            mean: Floats = total * np.float32(1.0 / len(rows))
+        return mean
 
     def _take(self, rows: Array) -> Floats:
         """Return rows of the input matrix: word rows first, then n-gram rows."""
@@ -471,7 +489,9 @@ class Classifier:
         values[~known] = self.grams.take(rows[~known] - nwords)
         return values
 
-    def _rank(self, hidden: Floats | None, k: int, threshold: np.float32) -> tuple[list[np.float32], list[int]]:
+    def _rank(
+        self, hidden: Floats | None, k: int, threshold: np.float32
+    ) -> tuple[list[np.float32], list[int]]:
         """Return the scores (logarithms) and numbers of the best labels, best first."""
         if hidden is None:
             return [], []
@@ -494,7 +514,8 @@ class Classifier:
             return _sigmoid(values)
         shifted = values - values.max()
         powers = np.array([math.exp(x) for x in shifted.tolist()], np.float32)
-        return powers / np.add.accumulate(powers)[-1]
+        probabilities: Floats = powers / np.add.accumulate(powers)[-1]
+        return probabilities
 
     def _dots(self, hidden: Floats, start: int, stop: int) -> Floats:
         """Return the dot products with the output rows `start` .. `stop - 1`, each summed from left to right."""
@@ -508,7 +529,7 @@ class Classifier:
     def _walk_tree(self, hidden: Floats, threshold: np.float32, heap: _Heap) -> None:
         """Offer the leaves of the tree that are likely enough, depth first, left first."""
         leaves, tree = self.output.shape[0], self.tree
-        ready = self._dots(hidden, 0, leaves) if self.output.shape[0] * self.output.shape[1] <= DENSE_TREE else None
+        ready = self._dots(hidden, 0, leaves) if leaves * self.output.shape[1] <= DENSE_TREE else None
         floor = _log(threshold)
         stack = [(2 * leaves - 2, np.float32(0))]
         while stack:
@@ -528,10 +549,11 @@ class Classifier:
 
     def _not_a_number(self, row: int) -> FormatError:
         return FormatError(
-            self.path, f"not a number in the weights: the dot product with row {row} of the output matrix is NaN"
+            self.path,
+            f"not a number in the weights: the dot product with row {row} of the output matrix is NaN",
         )
 
-    # -- the compiled implementation -------------------------------------------------------------------------------------
+    # -- the compiled implementation -------------------------------------------------------------------------
 
     @cached_property
     def _kernels(self) -> Any:
@@ -558,7 +580,9 @@ class Classifier:
         if transposed:
             weights = np.ascontiguousarray(rows.block(0, count).T)
         else:
-            weights = rows.values if isinstance(rows, Float32) else rows.block(0, count)
+            weights = rows.values if isinstance(rows, Float32) else np.ascontiguousarray(rows.block(0, count))
+        weights = weights.view()
+        weights.flags.writeable = False  # one type of array, so that one piece of compiled code serves all
         numbers = [len(self.vocabulary), self.word_ngrams, count, LOSSES[self.loss], int(transposed)]
         numbers += [self.vocabulary.find(END_OF_SENTENCE), 7 + 2 * (count - 1)]
         numbers += self.tree.ravel().tolist() if hs else [0] * (2 * (count - 1))
@@ -566,14 +590,30 @@ class Classifier:
             np.array([*numbers, *self._prefix], np.int64),
             self.vocabulary.kernel(),
             NO_SUBWORDS if self.subwords is None else self.subwords.kernel(),
-            self.words.kernel(),
-            (self.words.part(0, 0) if self.grams is None else self.grams).kernel(),
+            *self._input(),
             weights,
             np.concatenate([sigmoid_table(), norms]).astype(np.float32),
         )
 
+    def _input(self) -> tuple[Any, Any]:
+        """The word and n-gram rows for the kernels: where they are stored, or decoded, when they are small."""
+        grams = self.words.part(0, 0) if self.grams is None else self.grams
+        decoded = 4 * (len(self.words) + len(grams)) * self.words.shape[1] <= DECODED_BYTES
+        if not decoded or (self.words.dtype == "float32" and grams.dtype == "float32"):
+            return self.words.kernel(), grams.kernel()
+        blocks = [np.ascontiguousarray(matrix.block(0, len(matrix))) for matrix in (self.words, grams)]
+        for block in blocks:
+            block.flags.writeable = False
+        return (blocks[0],), (blocks[1],)
 
-# -- lines -------------------------------------------------------------------------------------------------------------
+
+# -- lines ---------------------------------------------------------------------------------------------------
+
+
+def _chunk(lines: int, threads: int | None) -> int:
+    """Return how many lines one call of a kernel shall serve; a call remembers words, so that long ones are better."""
+    share = lines // (2 * (thread_count() if threads is None else max(threads, 1)))
+    return min(max(share, LEAST_LINES), MOST_LINES)
 
 
 def _line(text: str | bytes, number: int | None) -> bytes:
@@ -586,7 +626,7 @@ def _line(text: str | bytes, number: int | None) -> bytes:
 
 
 def _pack_lines(texts: Sequence[str | bytes], first: int) -> tuple[bytes, Array, int]:
-    """Pack lines for the kernels: line i is `blob[bounds[i] : bounds[i + 1] - gap]`; `first` is the number of the first."""
+    """Pack lines for the kernels: line i is `blob[bounds[i] : bounds[i + 1] - gap]`; `first` is the first's number."""
     if isinstance(texts, (str, bytes)):
         raise TypeError("a list of texts is wanted, not a single one")
     try:
@@ -627,12 +667,31 @@ def _lines(block: bytes) -> Iterator[list[bytes]]:
         yield tokens
 
 
-def _blocks(parts: Iterable[str | bytes]) -> Iterator[bytes]:
+def _parts(lines: Any) -> Iterator[bytes]:
+    """Yield the bytes of a text: from its content, an open file, or lines, which get their line ends back."""
+    if isinstance(lines, (str, bytes)):
+        yield encode(lines)
+    elif hasattr(lines, "read"):
+        while part := lines.read(BLOCK_BYTES):
+            yield encode(part)
+    else:
+        ended, bare = True, True
+        for line in lines:
+            if not ended:
+                yield b"\n"
+            part = encode(line)
+            ended = part.endswith(b"\n")
+            bare = bare and not ended
+            yield part
+        if bare and not ended:
+            yield b"\n"
+
+
+def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the same bytes in blocks of whole lines, of `BLOCK_BYTES` or the longest line."""
     waiting: list[bytes] = []
     size = 0
-    for part in parts:
-        data = encode(part)
+    for data in parts:
         for start in range(0, len(data), BLOCK_BYTES):
             waiting.append(data[start : start + BLOCK_BYTES])
             size += len(waiting[-1])
@@ -645,7 +704,7 @@ def _blocks(parts: Iterable[str | bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
-# -- numbers -----------------------------------------------------------------------------------------------------------
+# -- numbers -------------------------------------------------------------------------------------------------
 
 
 def _c_expf() -> Callable[[Any], np.float32]:
@@ -653,7 +712,7 @@ def _c_expf() -> Callable[[Any], np.float32]:
     try:
         function = ctypes.CDLL(None).expf
     except (AttributeError, OSError, TypeError):
-        return lambda x: np.exp(np.float64(x)).astype(np.float32)
+        return lambda x: np.float32(np.exp(np.float64(x)))
     function.argtypes, function.restype = [ctypes.c_float], ctypes.c_float
     return lambda x: np.float32(function(x))
 
@@ -664,7 +723,8 @@ _expf = _c_expf()
 def _log(p: Any) -> np.float32:
     """Return fastText's logarithm of a probability, f32(ln(p + 1e-5)): what the scores of labels are."""
     x = float(p) + 1e-5
-    return np.float32(math.log(x) if x > 0 else -math.inf if x == 0 else math.nan)
+    score: np.float32 = np.float32(math.log(x) if x > 0 else -math.inf if x == 0 else math.nan)
+    return score
 
 
 _table: Floats | None = None
@@ -683,7 +743,7 @@ def _sigmoid(x: Floats) -> Floats:
     """Look the logistic function up; below -8 it is 0, above 8 it is 1."""
     place = np.clip(x, np.float32(-8), np.float32(8))
     place = (place + np.float32(8)) * np.float32(512) / np.float32(8) / np.float32(2)
-    values = sigmoid_table()[place.astype(np.int64)]
+    values: Floats = sigmoid_table()[place.astype(np.int64)]
     values[x < -8] = 0
     values[x > 8] = 1
     return values

@@ -550,12 +550,10 @@ class Embeddings:
         pairs. k = -1 asks for all labels. Only for supervised models. Further options: see `Classifier.predict`.
         """
         classifier = self._need_classifier()
-        single = isinstance(texts, (str, bytes))
-        batch: list[Any] = [texts] if single else _as_list(texts)
         self._check()
-        answers = classifier.predict([encode(text) for text in batch], k, threshold, **options)
+        answers = classifier.predict(texts, k, threshold, **options)
         self._check()
-        return answers[0] if single else answers
+        return answers
 
     def test(self, lines: Any, k: int = 1, threshold: float = 0.0, **options: Any) -> Any:
         """Predict every labelled line and return examples, precision and recall at `k`, as `fasttext test` does.

@@ -115,8 +115,8 @@ class Subwords:
 
     @property
     def has_ngrams(self) -> bool:
-        """Whether words have character n-grams at all (floret words always have themselves)."""
-        return self.maxn > 0 and (self.kind == "floret" or self.minn <= self.maxn)
+        """Whether words have character n-grams at all (floret words always have themselves, even if maxn is 0)."""
+        return self.kind == "floret" or 0 < self.maxn >= self.minn
 
     def ngrams(self, word: bytes) -> list[bytes]:
         """Return the strings of a word in the reference program's order: by start, then by length.
@@ -201,8 +201,8 @@ def _pruning(pruned: Array | None) -> Array:
     """Pack the pruning for `kernels.lookup.pruned_row`: one int64 array, empty when nothing was pruned.
 
     It holds four numbers (shift, last bit of the sieve, place of the bins, place of the pairs); a sieve of 16 to 32
-    bits for each kept bucket, bit `bucket & last`, because most n-grams of a text were dropped; the bins: where the pairs of
-    `bucket >> shift` begin; and the pairs (bucket, row), sorted by bucket.
+    bits for each kept bucket, bit `bucket & last`, because most n-grams of a text were dropped; the bins: where the
+    pairs of `bucket >> shift` begin; and the pairs (bucket, row), sorted by bucket.
     """
     if pruned is None:
         return np.empty(0, np.int64)

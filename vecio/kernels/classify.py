@@ -5,9 +5,9 @@ order of fastText's loops (`src/model.cc`, `src/loss.cc`, `src/matrix.cc`); exp 
 at a time. Nothing is checked here and nothing raises: a line that cannot be served is reported by its number.
 
 `model` is the tuple that `Classifier` makes, of few arrays, because each costs a single call 0.1 us:
-    numbers     int64: V, longest word n-gram, L, loss, 1 when `weights` is transposed, entry of `</s>` (or -1), place of
-                the prefix; from TREE on the left, then the right child of each of the L - 1 inner nodes of the tree (hs
-                only); last the bytes that a label begins with
+    numbers     int64: V, longest word n-gram, L, loss, 1 when `weights` is transposed, entry of `</s>` (or -1), place
+                of the prefix; from TREE on the left, then the right child of each of the L - 1 inner nodes of the tree
+                (hs only); last the bytes that a label begins with
     vocabulary  blob, offsets, gap, table (see `vocabulary`)
     subwords    see `Subwords.kernel`
     words       storage of the V word rows (see `rows`)
@@ -40,7 +40,7 @@ from .lookup import (
     push_ngrams,
     rows_a_start,
 )
-from .rows import add_row, prefetch_row
+from .rows import add_rows, prefetch
 
 #: Losses by number, as `Classifier` passes them.
 HS, NS, SOFTMAX, OVA = 1, 2, 3, 4
@@ -61,10 +61,10 @@ _END_HASH = U(3617362777)
 
 #: Row numbers that are collected before they are added.
 PENDING = 1024
-#: Rows asked for before they are added; lines that are read before the rows of the first are added.
-AHEAD, GROUP = 8, 8
-#: Words whose rows are remembered, and how many rows a word may have to be; a single line has no use for it.
-SLOTS, MEMO_ROWS = 4096, 64
+#: Lines that are read before the rows of the first are added.
+GROUP = 8
+#: Words whose rows are remembered at the most, and how many rows a word may have to be.
+SLOTS, MEMO_ROWS = 16384, 64
 #: See `subwords.MOST_NGRAMS`: a line with more n-grams than this is refused.
 MOST_NGRAMS = 1 << 24
 #: What a score must lie below the worst kept one, at least, for its logarithm not to be needed: more than what two
@@ -96,12 +96,12 @@ def _too_many(length: int, subwords: Any) -> bool:
 
 
 @jit
-def scratch(model: Any, longest: int, k: int, group: int) -> Any:
-    """Return working memory for groups of lines of at most `longest` bytes, cut from few arrays.
+def scratch(model: Any, size: int, longest: int, k: int, group: int) -> Any:
+    """Return working memory for `size` bytes of text, in groups of lines of at most `longest`, cut from few arrays.
 
-    For `read_line`: ids, hashes (int64), word (uint8), hidden, float32 (group, D), first (group + 1,): where the pending
-    ids of each line begin, memo and arena (empty for groups of one and where words have no n-grams: a memo is slower
-    than the dictionary). For `rank`: values (L,), scores and kept (k + 1,), stack and waiting (L + 1,).
+    For `read_line`: ids, hashes (int64), word (uint8), hidden, float32 (group, D), first (group + 1,): where the
+    pending ids of each line begin, memo and arena (empty for groups of one and where words have no n-grams: a memo is
+    slower than the dictionary). For `rank`: values (L,), scores and kept (k + 1,), stack and waiting (L + 1,).
     """
     numbers, weights = model[0], model[5]
     dim = weights.shape[0] if numbers[4] else weights.shape[1]
@@ -109,7 +109,11 @@ def scratch(model: Any, longest: int, k: int, group: int) -> Any:
     tokens = longest // 2 + 2 if numbers[1] > 1 else 1
     count = numbers[2] if numbers[4] else 0
     nodes = numbers[2] + 1 if numbers[3] == HS else 0
-    slots = SLOTS if group > 1 and has_ngrams(model[2]) else 0
+    slots = 0
+    if group > 1 and has_ngrams(model[2]):
+        slots = 64
+        while slots < SLOTS and slots * 16 < size:
+            slots *= 2
     ints = np.empty(room + tokens + nodes + k + 1 + group + 1 + 1 + 8 * slots, np.int64)
     floats = np.empty(group * dim + count + nodes + k + 1, np.float32)
     a, b = room + tokens, group * dim
@@ -140,17 +144,7 @@ def _add_rows(model: Any, work: Any, last: int, n: int) -> int:
     ids, hidden, first = work[0], work[3], work[4]
     first[last + 1] = n
     for line in range(last + 1):
-        for k in range(first[line], first[line + 1]):
-            if k + AHEAD < n:
-                ahead = ids[k + AHEAD]
-                if ahead < base:
-                    prefetch_row(words, ahead)
-                else:
-                    prefetch_row(grams, ahead - base)
-            if ids[k] < base:
-                add_row(hidden, line, words, ids[k])
-            else:
-                add_row(hidden, line, grams, ids[k] - base)
+        add_rows(hidden, line, ids, first[line], first[line + 1], base, words, grams)
         first[line] = 0
     return 0
 
@@ -189,7 +183,9 @@ def _is_remembered(memo: Any, slot: int, crc: Any, text: Any, begin: int, place:
 
 
 @jit
-def _remember(memo: Any, arena: Any, slot: int, crc: Any, begin: int, place: int, ids: Any, first: int, n: int) -> None:
+def _remember(
+    memo: Any, arena: Any, slot: int, crc: Any, begin: int, place: int, ids: Any, first: int, n: int
+) -> None:
     """Keep the rows `ids[first:n]` of the word `text[begin:place]`."""
     if n - first > MEMO_ROWS or len(memo) == 0:
         return
@@ -212,9 +208,9 @@ def read_line(
     """Read the line that begins at `place`, number `line` of a group; `n` rows of the group are pending.
 
     Its rows become pending, or are added to its sum when there are too many. The line ends behind a newline or a token
-    `</s>`, or at `stop`, where a newline is assumed if `newline`. Labels that the dictionary knows go to `labels` as far
-    as there is room. Returns (where the next line begins, rows pending, rows of this line, labels of this line); -1 rows
-    of this line: it has too many n-grams.
+    `</s>`, or at `stop`, where a newline is assumed if `newline`. Labels that the dictionary knows go to `labels` as
+    far as there is room. Returns (where the next line begins, rows pending, rows of this line, labels of this line);
+    -1 rows of this line: it has too many n-grams.
     """
     numbers, subwords, words, grams = model[0], model[2], model[3], model[4]
     blob, offsets, gap, table = model[1]
@@ -258,12 +254,13 @@ def read_line(
                 hashes[tokens] = np.int64(_END_HASH if end else fnv)
                 tokens += 1
             first, before = n, added
-            own = own_row(entry, end, nwords, subwords)
+            plain = entry >= 0 and subwords[1] <= 0  # a known word without n-grams, in floret's files, too
+            own = entry if plain else own_row(entry, end, nwords, subwords)
             if own >= 0:
                 ids[n] = own
-                prefetch_row(words, own)
+                prefetch(words[0], own)
                 n += 1
-            if with_ngrams and not end:
+            if with_ngrams and not end and not plain:
                 length, at = bracket(text, begin, place, word), 0
                 if _too_many(length, subwords):
                     return place, n, -1, found
@@ -296,7 +293,7 @@ def read_line(
                         added += n - begun
                         begun = n = _add_rows(model, work, line, n)
                     ids[n] = nwords + row
-                    prefetch_row(grams, row)
+                    prefetch(grams[0], row)
                     n += 1
     return place, n, added + n - begun, found
 
@@ -307,7 +304,7 @@ def _signed(h: Any) -> Any:
     return U(h) | _HIGH if h >= 0x80000000 else U(h)
 
 
-# -- dot products ----------------------------------------------------------------------------------------------------
+# -- dot products --------------------------------------------------------------------------------------------
 
 
 @jit
@@ -347,7 +344,7 @@ def _dot_row(weights: Any, tables: Any, hidden: Any, row: int) -> Any:
     return total
 
 
-# -- the heap of the GNU C++ library: the worst kept score on top ------------------------------------------------------
+# -- the heap of the GNU C++ library: the worst kept score on top --------------------------------------------
 
 
 @jit
@@ -397,7 +394,7 @@ def _sort(scores: Any, ids: Any, size: int) -> None:
         _pop(scores, ids, n)
 
 
-# -- losses --------------------------------------------------------------------------------------------------------------
+# -- losses --------------------------------------------------------------------------------------------------
 
 
 @jit
@@ -458,12 +455,11 @@ def _best(values: Any, k: int, threshold: Any, scores: Any, ids: Any) -> int:
 def _best_in_tree(model: Any, work: Any, line: int, k: int, threshold: Any) -> int:
     """Walk the tree of hs depth first, left first, and keep the best `k` leaves (`HierarchicalSoftmaxLoss::dfs`).
 
-    The dot products of the inner nodes are in `work`, or are made as they are needed. Returns how many leaves were kept,
-    or -1 when a dot product is not a number.
+    The dot products of the inner nodes are in `work`, or are made as they are needed. Returns how many leaves were
+    kept, or -1 when a dot product is not a number.
     """
-    numbers, hidden, values, scores, kept, stack, waiting = (
-        model[0], work[3], work[7], work[8], work[9], work[10], work[11]
-    )
+    numbers, hidden, values, scores, kept = model[0], work[3], work[7], work[8], work[9]
+    stack, waiting = work[10], work[11]
     leaves = numbers[2]
     floor = log_score(threshold)
     size, depth = 0, 1
@@ -510,19 +506,22 @@ def rank(model: Any, work: Any, line: int, rows: int, k: int, threshold: Any) ->
     return size
 
 
-# -- what is called from outside -------------------------------------------------------------------------------------
+# -- what is called from outside -----------------------------------------------------------------------------
 
 
 @jit
-def _longest(bounds: Any, gap: int, start: int, stop: int) -> int:
+def _scratch(model: Any, bounds: Any, gap: int, start: int, stop: int, k: int) -> Any:
+    """Return working memory for the lines `start` .. `stop - 1`."""
     longest = 0
     for i in range(start, stop):
         longest = max(longest, bounds[i + 1] - gap - bounds[i])
-    return longest
+    return scratch(model, bounds[stop] - bounds[start], longest, k, GROUP)
 
 
 @jit
-def _read_group(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, work: Any, rows: Any) -> None:
+def _read_group(
+    model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, work: Any, rows: Any
+) -> None:
     """Add up the rows of the lines `start` .. `stop - 1`; their numbers go to `rows`.
 
     All lines are read before the first row is added: until then most of the rows have come from memory.
@@ -536,14 +535,26 @@ def _read_group(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: 
 
 
 @jit
-def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, k: int,
-            threshold: float, counts: Any, ids: Any, probs: Any) -> int:
+def predict(
+    model: Any,
+    text: Any,
+    bounds: Any,
+    gap: int,
+    start: int,
+    stop: int,
+    newline: bool,
+    k: int,
+    threshold: float,
+    counts: Any,
+    ids: Any,
+    probs: Any,
+) -> int:
     """Predict labels for the lines `start` .. `stop - 1`; line i is `text[bounds[i] : bounds[i + 1] - gap]`.
 
     Writes counts (N,), ids int32 (N, k) and probs float32 (N, k), best first. Returns `stop`, or the number of a line
     that cannot be served (and none behind it was).
     """
-    work = scratch(model, _longest(bounds, gap, start, stop), k, GROUP)
+    work = _scratch(model, bounds, gap, start, stop, k)
     rows = np.empty(GROUP, np.int64)
     scores, kept, limit = work[8], work[9], F(threshold)
     for a in range(start, stop, GROUP):
@@ -563,7 +574,7 @@ def predict(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
 @jit
 def predict_one(model: Any, text: Any, newline: bool, k: int, threshold: float, ids: Any, probs: Any) -> int:
     """Predict labels for one line: the whole of `text`. Returns how many, or -1 when it cannot be served."""
-    work = scratch(model, len(text), k, 1)
+    work = scratch(model, len(text), len(text), k, 1)
     _, n, rows, _ = read_line(model, text, 0, len(text), newline, work, 0, 0, work[1][:0])
     _add_rows(model, work, 0, n)
     size = rank(model, work, 0, rows, k, F(threshold))
@@ -574,9 +585,11 @@ def predict_one(model: Any, text: Any, newline: bool, k: int, threshold: float, 
 
 
 @jit
-def vectors(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, out: Any) -> int:
+def vectors(
+    model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, out: Any
+) -> int:
     """Write the means of the lines `start` .. `stop - 1` to `out` (N, D). Returns as `predict` does."""
-    work = scratch(model, _longest(bounds, gap, start, stop), 0, GROUP)
+    work = _scratch(model, bounds, gap, start, stop, 0)
     rows = np.empty(GROUP, np.int64)
     for a in range(start, stop, GROUP):
         b = min(a + GROUP, stop)
@@ -591,13 +604,15 @@ def vectors(model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int,
 
 
 @jit
-def test(model: Any, text: Any, start: int, stop: int, k: int, threshold: float, examples: Any, tally: Any) -> bool:
+def test(
+    model: Any, text: Any, start: int, stop: int, k: int, threshold: float, examples: Any, tally: Any
+) -> bool:
     """Compare the labels of the lines in `text[start:stop]` with the predicted ones.
 
     Adds to examples (1,) the lines that have a label and a row, and to tally, int64 (3, L), how often each label stands
     in the text, is predicted, and is both. Returns False when a line cannot be served.
     """
-    work = scratch(model, stop - start, k, 1)
+    work = scratch(model, stop - start, stop - start, k, 1)
     labels = np.empty((stop - start) // 2 + 1, np.int64)
     kept, limit, place = work[9], F(threshold), start
     while place < stop:

@@ -353,7 +353,7 @@ def push_ngrams(
 @jit
 def has_ngrams(subwords: Any) -> bool:
     """Say whether words of this model have n-grams (`Subwords.has_ngrams`)."""
-    return subwords[1] > 0 and (subwords[3] > 0 or subwords[0] <= subwords[1])
+    return subwords[3] > 0 or (subwords[1] > 0 and subwords[0] <= subwords[1])
 
 
 @jit

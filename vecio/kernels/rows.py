@@ -85,6 +85,19 @@ def prefetch_row(storage: Any, i: int) -> None:
     raise NotImplementedError("compiled code only")
 
 
+def add_rows(out: Any, o: int, ids: Any, start: int, stop: int, base: int, words: Any, grams: Any) -> None:
+    """Add the rows `ids[start:stop]`, in order, to `out[o]`: row i of `words`, or row `i - base` of `grams`.
+
+    Floats are read from four rows at once, which hides the memory's latency without asking for it in advance.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+def _number(x: Any) -> Any:
+    """Return the float32 that a stored number stands for."""
+    raise NotImplementedError("compiled code only")
+
+
 def storage_kind(storage: Any) -> str:
     """Return which of the four storages a numba tuple type is."""
     if len(storage) == 1:
@@ -112,6 +125,60 @@ def _prefetch_row(storage: Any, i: Any) -> Any:
     if kind in ("float32", "float16"):
         return _prefetch_floats
     return _prefetch_codes
+
+
+@overload(add_rows, inline="never")  # type: ignore[untyped-decorator]
+def _add_rows(out: Any, o: Any, ids: Any, start: Any, stop: Any, base: Any, words: Any, grams: Any) -> Any:
+    if words == grams and storage_kind(words) in ("float32", "float16"):
+        return _add_floats
+    return _add_any
+
+
+@overload(_number)  # type: ignore[untyped-decorator]
+def _as_float(x: Any) -> Any:
+    return _from_half if x == types.uint16 else _same
+
+
+def _from_half(x: Any) -> Any:
+    return half(x)
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _add_floats(out: Any, o: Any, ids: Any, start: Any, stop: Any, base: Any, words: Any, grams: Any) -> Any:
+    total, dim = out[o], out.shape[1]
+    place = start
+    while place + 4 <= stop:
+        a = _pick(ids[place], base, words, grams)
+        b = _pick(ids[place + 1], base, words, grams)
+        c = _pick(ids[place + 2], base, words, grams)
+        d = _pick(ids[place + 3], base, words, grams)
+        for j in range(dim):
+            t = total[j] + _number(a[j])
+            t += _number(b[j])
+            t += _number(c[j])
+            total[j] = t + _number(d[j])
+        place += 4
+    while place < stop:
+        a = _pick(ids[place], base, words, grams)
+        for j in range(dim):
+            total[j] += _number(a[j])
+        place += 1
+
+
+@jit
+def _pick(i: int, base: int, words: Any, grams: Any) -> Any:
+    return words[0][i] if i < base else grams[0][i - base]
+
+
+def _add_any(out: Any, o: Any, ids: Any, start: Any, stop: Any, base: Any, words: Any, grams: Any) -> Any:
+    for place in range(start, stop):
+        if ids[place] < base:
+            add_row(out, o, words, ids[place])
+        else:
+            add_row(out, o, grams, ids[place] - base)
 
 
 def _add_float32(out: Any, o: Any, storage: Any, i: Any) -> Any:
