@@ -16,7 +16,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +143,13 @@ class MappedFile:
         if end > begin:
             with contextlib.suppress(OSError, ValueError):
                 self.map.madvise(number, begin, end - begin)
+
+    def advise_array(self, advice: str, array: np.ndarray[Any, Any]) -> None:
+        """Give the kernel a hint on the pages of an array that lies in the map; nothing happens for any other array."""
+        base = int(np.frombuffer(self.map, np.uint8).__array_interface__["data"][0])
+        place = int(array.__array_interface__["data"][0]) - base
+        if 0 <= place < self.size:
+            self.advise(advice, place, array.nbytes)
 
     def identity(self) -> str:
         """Return a short text that tells this file's content from another's: its length and a CRC of both ends."""

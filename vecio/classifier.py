@@ -222,7 +222,7 @@ class Classifier:
         """
         k = self._check_k(k)
         if isinstance(texts, (str, bytes)):
-            return self._predict_one(_line(texts, None), k, float(threshold), bool(newline))
+            return self._predict_one(_line(texts), k, float(threshold), bool(newline))
         lines = texts if isinstance(texts, (list, tuple)) else list(texts)
         found: list[Prediction] = []
         step = max(1, MOST_CELLS // k)
@@ -274,9 +274,9 @@ class Classifier:
         if count < 0:
             count = self._serve(line, newline, threshold, kept, probs)
         names = self.labels
-        if count < k:
-            return [names[i] for i in kept[:count].tolist()], probs[:count]
-        return [names[i] for i in kept.tolist()], probs
+        if count == k == 1:
+            return [names[kept[0]]], probs
+        return [names[i] for i in kept[:count].tolist()], probs[:count]
 
     def _predict_block(
         self,
@@ -321,11 +321,12 @@ class Classifier:
             for i in range(len(texts)):
                 self._serve_vector(_cut(blob, bounds, gap, i), newline, out[i])
             return out
-        kernel, model, newline = self._kernels.vectors, self._model, bool(newline)
+        kernel, model, newline = self._kernels.predict, self._model, bool(newline)
+        counts, ids = np.zeros(len(texts), np.int32), np.zeros((len(texts), 0), np.int32)
 
         def serve(start: int, stop: int) -> None:
             while start < stop:
-                i = kernel(model, blob, bounds, gap, start, stop, newline, out)
+                i = kernel(model, blob, bounds, gap, start, stop, newline, 0, 0.0, counts, ids, out)
                 if i < stop:
                     self._serve_vector(_cut(blob, bounds, gap, i), newline, out[i])
                 start = i + 1
@@ -335,7 +336,7 @@ class Classifier:
 
     def line(self, text: str | bytes, *, newline: bool = True) -> tuple[list[str], list[str]]:
         """Return the words of a line, known or not, and those of its labels that the model knows."""
-        words, labels, _ = self._parse(_tokens(_line(text, None), newline))
+        words, labels, _ = self._parse(_tokens(_line(text), newline))
         return [decode(word) for word in words], [self.labels[i] for i in labels]
 
     # -- test ------------------------------------------------------------------------------------------------
@@ -616,12 +617,10 @@ def _chunk(lines: int, threads: int | None) -> int:
     return min(max(share, LEAST_LINES), MOST_LINES)
 
 
-def _line(text: str | bytes, number: int | None) -> bytes:
+def _line(text: str | bytes, name: str = "the text") -> bytes:
     """Return a text as the bytes of one line."""
-    line = encode(text)
-    if b"\n" in line:
-        which = "the text" if number is None else f"text {number}"
-        raise ValueError(f"{which} holds a newline: pass one line at a time")
+    if b"\n" in (line := encode(text)):
+        raise ValueError(f"{name} holds a newline: pass one line at a time")
     return line
 
 
@@ -636,7 +635,7 @@ def _pack_lines(texts: Sequence[str | bytes], first: int) -> tuple[bytes, Array,
     ends = np.flatnonzero(np.frombuffer(blob, np.uint8) == 10)
     if len(ends) != len(texts):
         for i, text in enumerate(texts):
-            _line(text, first + i)
+            _line(text, f"text {first + i}")
     bounds = np.zeros(len(texts) + 1, np.int64)
     np.add(ends, 1, out=bounds[1:])
     return blob, bounds, 1

@@ -25,6 +25,8 @@ Floats = npt.NDArray[np.float32]
 
 #: Words that are compared after writing, spread evenly over the vocabulary; neighbours are searched for among them.
 SAMPLE = 2000
+#: Words of the sample that are read at once.
+PIECE = 64
 #: How many of the nearest words are compared.
 NEIGHBOURS = 10
 
@@ -202,9 +204,9 @@ def _compare(source: Embeddings, target: Embeddings, report: ConversionReport) -
         return
     rows = np.unique(np.linspace(0, len(source) - 1, min(SAMPLE, len(source))).astype(np.int64))
     words = [source._vocabulary.entry(int(row)) for row in rows]
-    before, after = source.embed(words, "zero"), target.embed(words, "zero")
+    before, after = _read(source, words), _read(target, words)
     unknown = [a + b for a, b in zip(words[:-1:7], words[1::7], strict=False)]
-    old, new = source.embed(unknown, "zero"), target.embed(unknown, "zero")
+    old, new = _read(source, unknown), _read(target, unknown)
     if not report.approximated:
         same = _bits(before) == _bits(after) and _bits(old) == _bits(new)
         if not same:
@@ -214,6 +216,16 @@ def _compare(source: Embeddings, target: Embeddings, report: ConversionReport) -
         report.unknown_error = _largest(np.abs(old - new))
     if len(rows) > NEIGHBOURS:
         report.neighbour_overlap = _overlap(before, after)
+
+
+def _read(e: Embeddings, words: list[bytes]) -> Floats:
+    """Return the vectors of the words, giving the pages back that were mapped around them (they can be large)."""
+    vectors = np.empty((len(words), e.dim), np.float32)
+    for start in range(0, len(words), PIECE):
+        vectors[start : start + PIECE] = e.embed(words[start : start + PIECE], "zero")
+        if e._file is not None:
+            e._file.advise("DONTNEED")
+    return vectors
 
 
 def _bits(vectors: Floats) -> bytes:

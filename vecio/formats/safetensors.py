@@ -617,6 +617,11 @@ class _Writer:
         """Write the rows of a matrix, then its scales and norms."""
         rows, dim = self.tensors[name].shape
         source = self.plan.rows(name)
+        e = self.plan.embeddings
+        if name == "grams":
+            e._advise(e._grams, "SEQUENTIAL")
+        elif source is None:
+            e._advise(e._grams, "WILLNEED")
         scales, norms = [], []
         step = max(1, min(1 << 16, BLOCK_BYTES // (4 * dim)))
         for start in range(0, rows, step):
@@ -632,8 +637,10 @@ class _Writer:
             self.done += stop - start
             if self.progress is not None:
                 self.progress(self.done, self.total)
-        if source is None:  # n-gram rows all over the file were read
-            _release(self.plan.embeddings, self.plan.embeddings._grams, 0, None)
+        if name == "grams":
+            e._advise(e._grams, "RANDOM")
+        elif source is None:  # n-gram rows all over the file were read
+            _release(e, e._grams, 0, None)
         for part in scales:
             self.put(f"{name}.scales", part)
         if name == "words" and "norms" in self.tensors:
@@ -674,14 +681,8 @@ def _release(e: Embeddings, matrix: Matrix | None, start: int, stop: int | None)
 
     They remain in the page cache, and come back when they are touched again.
     """
-    if e._file is None or matrix is None:
-        return
-    first = int(np.frombuffer(e._file.map, np.uint8).__array_interface__["data"][0])
-    for array in matrix.part(start, len(matrix) if stop is None else stop).kernel():
-        if isinstance(array, np.ndarray) and array.nbytes >= LEAST_RELEASED:
-            place = int(array.__array_interface__["data"][0]) - first
-            if 0 <= place < e._file.size:
-                e._file.advise("DONTNEED", place, array.nbytes)
+    if matrix is not None:
+        e._advise(matrix.part(start, len(matrix) if stop is None else stop), "DONTNEED", LEAST_RELEASED)
 
 
 FORMAT = Format(NAME, (".safetensors",), detect, read, write)

@@ -551,8 +551,8 @@ def predict(
 ) -> int:
     """Predict labels for the lines `start` .. `stop - 1`; line i is `text[bounds[i] : bounds[i + 1] - gap]`.
 
-    Writes counts (N,), ids int32 (N, k) and probs float32 (N, k), best first. Returns `stop`, or the number of a line
-    that cannot be served (and none behind it was).
+    Writes counts (N,), ids int32 (N, k) and probs float32 (N, k), best first; with k = 0 instead the means of the lines
+    to probs (N, D). Returns `stop`, or the number of a line that cannot be served (and none behind it was).
     """
     work = _scratch(model, bounds, gap, start, stop, k)
     rows = np.empty(GROUP, np.int64)
@@ -561,7 +561,11 @@ def predict(
         b = min(a + GROUP, stop)
         _read_group(model, text, bounds, gap, a, b, newline, work, rows)
         for i in range(a, b):
-            size = rank(model, work, i - a, rows[i - a], k, limit)
+            if k == 0:
+                size = min(rows[i - a], 0)
+                probs[i] = work[3][i - a] * F(1.0 / max(rows[i - a], 1))
+            else:
+                size = rank(model, work, i - a, rows[i - a], k, limit)
             if size < 0:
                 return i
             counts[i] = size
@@ -582,25 +586,6 @@ def predict_one(model: Any, text: Any, newline: bool, k: int, threshold: float, 
         ids[r] = work[9][r]
         probs[r] = _expf(work[8][r])
     return size
-
-
-@jit
-def vectors(
-    model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, out: Any
-) -> int:
-    """Write the means of the lines `start` .. `stop - 1` to `out` (N, D). Returns as `predict` does."""
-    work = _scratch(model, bounds, gap, start, stop, 0)
-    rows = np.empty(GROUP, np.int64)
-    for a in range(start, stop, GROUP):
-        b = min(a + GROUP, stop)
-        _read_group(model, text, bounds, gap, a, b, newline, work, rows)
-        for i in range(a, b):
-            if rows[i - a] < 0:
-                return i
-            if rows[i - a] > 0:
-                work[3][i - a] *= F(1.0 / rows[i - a])
-            out[i] = work[3][i - a]
-    return stop
 
 
 @jit
