@@ -43,6 +43,8 @@ _TOKEN = re.compile(rb"\n|[^ \n\r\t\v\f\0]+")
 LEAST_LINES, MOST_LINES = 128, 8192
 #: Bytes of a file that one call of the kernel serves, and that are read at once.
 CHUNK_BYTES, BLOCK_BYTES = 1 << 16, 1 << 23
+#: Bytes of the longest line of a file.
+MOST_BYTES = 1 << 28
 #: Predictions that are kept in arrays before they become lists.
 MOST_CELLS = 1 << 22
 #: Rows that are quantised, or halves, are kept decoded when they all are smaller than this.
@@ -352,9 +354,9 @@ class Classifier:
         """Predict lines that carry their labels and count how often the prediction is right.
 
         lines: the content of a file, a file opened for reading, or lines with or without line ends; read once, in
-        blocks. As in fastText, `</s>` does not take part in a last line that ends without a newline (a list of lines
-        without line ends has no such line). Lines without a label of the model or without a row are left out. precision
-        is hits / predicted labels, recall hits / labels in the text; NaN for 0 / 0. k, threshold, errors: as `predict`.
+        blocks. As in fastText, `</s>` does not take part in a last line that ends without a newline, unless none of the
+        lines has one. Lines without a label of the model or without a row are left out. precision is hits / predicted
+        labels, recall hits / labels in the text; NaN for 0 / 0. k, threshold, errors: as `predict`.
         """
         k = self._check_k(k)
         examples = np.zeros(1, np.int64)
@@ -613,7 +615,7 @@ class Classifier:
 
 def _chunk(lines: int, threads: int | None) -> int:
     """Return how many lines one call of a kernel shall serve; a call remembers words, so that long ones are better."""
-    share = lines // (2 * (thread_count() if threads is None else max(threads, 1)))
+    share = -(-lines // (thread_count() if threads is None else max(threads, 1)))
     return min(max(share, LEAST_LINES), MOST_LINES)
 
 
@@ -674,15 +676,15 @@ def _parts(lines: Any) -> Iterator[bytes]:
         while part := lines.read(BLOCK_BYTES):
             yield encode(part)
     else:
-        ended, bare = True, True
+        bare, only_bare = False, True
         for line in lines:
-            if not ended:
+            if bare:
                 yield b"\n"
             part = encode(line)
-            ended = part.endswith(b"\n")
-            bare = bare and not ended
+            bare = b"\n" not in part
+            only_bare = only_bare and bare
             yield part
-        if bare and not ended:
+        if bare and only_bare:
             yield b"\n"
 
 
@@ -699,6 +701,8 @@ def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:
                 cut = last.rindex(b"\n") + 1
                 yield b"".join([*waiting, last[:cut]])
                 waiting, size = [last[cut:]], len(last) - cut
+            elif size > MOST_BYTES:
+                raise UnsupportedError(f"a line of more than {MOST_BYTES} bytes: is this a text?")
     if size:
         yield b"".join(waiting)
 

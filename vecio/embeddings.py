@@ -347,7 +347,12 @@ class Embeddings:
 
         assert self._subwords is not None
         embed_one: Any = lookup.embed_one
-        nwords, words, subwords, shape = self._size, self._words.kernel(), self._subwords.kernel(), (1, self.dim)
+        nwords, words, subwords, shape = (
+            self._size,
+            self._words.kernel(),
+            self._subwords.kernel(),
+            (1, self.dim),
+        )
         grams = words if self._grams is None else self._grams.kernel()
 
         def compute(key: bytes, own: int) -> Floats | None:

@@ -161,7 +161,9 @@ def combine(vectors: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
     """Return the sum of weight * vector / |vector|, scaled to length 1 (gensim's `get_mean_vector`), float32 (D,)."""
     with np.errstate(all="ignore"):  # `nearest` sorts out what is not finite
         units = [_unit(vector) for vector in np.asarray(vectors, np.float64)]
-        total = np.sum([w * unit for w, unit in zip(np.asarray(weights, np.float64), units, strict=True)], axis=0)
+        total = np.sum(
+            [w * unit for w, unit in zip(np.asarray(weights, np.float64), units, strict=True)], axis=0
+        )
         return _unit(total).astype(np.float32)
 
 

@@ -61,8 +61,6 @@ _END_HASH = U(3617362777)
 
 #: Row numbers that are collected before they are added.
 PENDING = 1024
-#: Lines that are read before the rows of the first are added.
-GROUP = 8
 #: Words whose rows are remembered at the most, and how many rows a word may have to be.
 SLOTS, MEMO_ROWS = 16384, 64
 #: See `subwords.MOST_NGRAMS`: a line with more n-grams than this is refused.
@@ -96,12 +94,12 @@ def _too_many(length: int, subwords: Any) -> bool:
 
 
 @jit
-def scratch(model: Any, size: int, longest: int, k: int, group: int) -> Any:
-    """Return working memory for `size` bytes of text, in groups of lines of at most `longest`, cut from few arrays.
+def scratch(model: Any, size: int, longest: int, k: int) -> Any:
+    """Return working memory for `size` bytes of text, in lines of at most `longest` bytes, cut from few arrays.
 
-    For `read_line`: ids, hashes (int64), word (uint8), hidden, float32 (group, D), first (group + 1,): where the
-    pending ids of each line begin, memo and arena (empty for groups of one and where words have no n-grams: a memo is
-    slower than the dictionary). For `rank`: values (L,), scores and kept (k + 1,), stack and waiting (L + 1,).
+    For `read_line`: ids, hashes (int64), word (uint8), hidden, float32 (1, D), where it leaves its result, memo and
+    arena; they are empty for a single line, and where words have no n-grams: a memo is slower than the dictionary. For
+    `rank`: values (L,), scores and kept (k + 1,), stack and waiting (L + 1,).
     """
     numbers, weights = model[0], model[5]
     dim = weights.shape[0] if numbers[4] else weights.shape[1]
@@ -110,43 +108,29 @@ def scratch(model: Any, size: int, longest: int, k: int, group: int) -> Any:
     count = numbers[2] if numbers[4] else 0
     nodes = numbers[2] + 1 if numbers[3] == HS else 0
     slots = 0
-    if group > 1 and has_ngrams(model[2]):
+    if size > longest and has_ngrams(model[2]):
         slots = 64
         while slots < SLOTS and slots * 16 < size:
             slots *= 2
-    ints = np.empty(room + tokens + nodes + k + 1 + group + 1 + 1 + 8 * slots, np.int64)
-    floats = np.empty(group * dim + count + nodes + k + 1, np.float32)
-    a, b = room + tokens, group * dim
-    c, d = a + nodes, b + count
-    e = c + k + 1
-    arena = ints[e + group + 1 :]
+    ints = np.empty(room + tokens + nodes + k + 1 + 1 + 8 * slots, np.int64)
+    floats = np.empty(dim + count + nodes + k + 1, np.float32)
+    a, b = room + tokens, dim + count
+    c = a + nodes
+    arena = ints[c + k + 1 :]
     arena[0] = 1
     return (
         ints[:room],
         ints[room:a],
         np.empty(longest + 2, np.uint8),
-        floats[:b].reshape(group, dim),
-        ints[e : e + group + 1],
+        floats[:dim].reshape(1, dim),
         np.zeros((slots, 4), np.int64),
         arena,
-        floats[b:d],
-        floats[d + nodes :],
-        ints[c:e],
+        floats[dim:b],
+        floats[b + nodes :],
+        ints[c : c + k + 1],
         ints[a:c],
-        floats[d : d + nodes],
+        floats[b : b + nodes],
     )
-
-
-@jit
-def _add_rows(model: Any, work: Any, last: int, n: int) -> int:
-    """Add the pending rows of the lines up to `last` to their sums; return 0, the number of rows then pending."""
-    words, grams, base = model[3], model[4], model[0][0]
-    ids, hidden, first = work[0], work[3], work[4]
-    first[last + 1] = n
-    for line in range(last + 1):
-        add_rows(hidden, line, ids, first[line], first[line + 1], base, words, grams)
-        first[line] = 0
-    return 0
 
 
 @jit
@@ -202,32 +186,28 @@ def _remember(
 
 
 @jit
-def read_line(
-    model: Any, text: Any, place: int, stop: int, newline: bool, work: Any, line: int, n: int, labels: Any
-) -> Any:
-    """Read the line that begins at `place`, number `line` of a group; `n` rows of the group are pending.
+def read_line(model: Any, text: Any, place: int, stop: int, newline: bool, work: Any, labels: Any) -> Any:
+    """Read the line that begins at `place` and leave the mean of its rows in `work`.
 
-    Its rows become pending, or are added to its sum when there are too many. The line ends behind a newline or a token
-    `</s>`, or at `stop`, where a newline is assumed if `newline`. Labels that the dictionary knows go to `labels` as
-    far as there is room. Returns (where the next line begins, rows pending, rows of this line, labels of this line);
-    -1 rows of this line: it has too many n-grams.
+    The line ends behind a newline or a token `</s>`, or at `stop`, where a newline is assumed if `newline`. Labels that
+    the dictionary knows go to `labels` as far as there is room. Returns (where the next line begins, number of rows,
+    number of labels); -1 rows: the line has too many n-grams.
     """
     numbers, subwords, words, grams = model[0], model[2], model[3], model[4]
     blob, offsets, gap, table = model[1]
     nwords, longest = numbers[0], numbers[1]
-    ids, hashes, word, memo, arena = work[0], work[1], work[2], work[5], work[6]
+    ids, hashes, word, hidden, memo, arena = work[0], work[1], work[2], work[3], work[4], work[5]
     with_ngrams, fast = has_ngrams(subwords), subwords[3] == 0
-    work[3][line] = F(0)
-    work[4][line] = n
-    begun, added, tokens, found = n, 0, 0, 0
+    hidden[0] = F(0)
+    n, added, tokens, found = 0, 0, 0, 0
     while True:
         while place < stop and text[place] != 10 and _is_separator(text[place]):
             place += 1
         begin = place
         place, crc, fnv, high = _scan(text, place, stop, longest > 1)
         if n >= PENDING:
-            added += n - begun
-            begun = n = _add_rows(model, work, line, n)
+            add_rows(hidden, 0, ids, 0, n, nwords, words, grams)
+            added, n = added + n, 0
         slot = np.int64(crc) & (len(memo) - 1)
         if begin == place:
             if place == stop and not newline:
@@ -263,7 +243,7 @@ def read_line(
             if with_ngrams and not end and not plain:
                 length, at = bracket(text, begin, place, word), 0
                 if _too_many(length, subwords):
-                    return place, n, -1, found
+                    return place, -1, found
                 while True:
                     if fast and high < 128:
                         n, at = push_ascii(word, length, at, subwords, nwords, ids, n, len(ids))
@@ -271,8 +251,8 @@ def read_line(
                         n, at = push_ngrams(word, length, at, subwords, nwords, ids, n, len(ids))
                     if at >= length:
                         break
-                    added += n - begun
-                    begun = n = _add_rows(model, work, line, n)
+                    add_rows(hidden, 0, ids, 0, n, nwords, words, grams)
+                    added, n = added + n, 0
                 if added == before:
                     _remember(memo, arena, slot, crc, begin, place, ids, first, n)
         if end:
@@ -281,7 +261,7 @@ def read_line(
             break
     if tokens > 1:
         if tokens * min(longest, tokens) > MOST_NGRAMS:
-            return place, n, -1, found
+            return place, -1, found
         bucket, pruned = U(subwords[2]), subwords[4]
         for i in range(tokens):
             h = _signed(hashes[i])
@@ -290,12 +270,16 @@ def read_line(
                 row = pruned_row(np.int64(h % bucket), pruned)
                 if row >= 0:
                     if n >= PENDING:
-                        added += n - begun
-                        begun = n = _add_rows(model, work, line, n)
+                        add_rows(hidden, 0, ids, 0, n, nwords, words, grams)
+                        added, n = added + n, 0
                     ids[n] = nwords + row
                     prefetch(grams[0], row)
                     n += 1
-    return place, n, added + n - begun, found
+    add_rows(hidden, 0, ids, 0, n, nwords, words, grams)
+    added += n
+    if added > 0:
+        hidden[0] *= F(1.0 / added)
+    return place, added, found
 
 
 @jit
@@ -452,14 +436,14 @@ def _best(values: Any, k: int, threshold: Any, scores: Any, ids: Any) -> int:
 
 
 @jit
-def _best_in_tree(model: Any, work: Any, line: int, k: int, threshold: Any) -> int:
+def _best_in_tree(model: Any, work: Any, k: int, threshold: Any) -> int:
     """Walk the tree of hs depth first, left first, and keep the best `k` leaves (`HierarchicalSoftmaxLoss::dfs`).
 
     The dot products of the inner nodes are in `work`, or are made as they are needed. Returns how many leaves were
     kept, or -1 when a dot product is not a number.
     """
-    numbers, hidden, values, scores, kept = model[0], work[3], work[7], work[8], work[9]
-    stack, waiting = work[10], work[11]
+    numbers, hidden, values, scores, kept = model[0], work[3][0], work[6], work[7], work[8]
+    stack, waiting = work[9], work[10]
     leaves = numbers[2]
     floor = log_score(threshold)
     size, depth = 0, 1
@@ -473,7 +457,7 @@ def _best_in_tree(model: Any, work: Any, line: int, k: int, threshold: Any) -> i
             size = _push(scores, kept, size, k, score, node)
             continue
         row = node - leaves
-        f = values[row] if len(values) > 0 else _dot_row(model[5], model[6], hidden[line], row)
+        f = values[row] if len(values) > 0 else _dot_row(model[5], model[6], hidden, row)
         if np.isnan(f):
             return -1
         f = F(1) / (F(1) + _expf(-f))
@@ -485,19 +469,18 @@ def _best_in_tree(model: Any, work: Any, line: int, k: int, threshold: Any) -> i
 
 
 @jit
-def rank(model: Any, work: Any, line: int, rows: int, k: int, threshold: Any) -> int:
-    """Leave the best labels of a line whose rows were added up, and their scores, in `work`, best first.
+def rank(model: Any, work: Any, rows: int, k: int, threshold: Any) -> int:
+    """Leave the best labels of the line that was read, and their scores, in `work`, best first.
 
-    Returns how many there are, or -1 when a dot product is not a number or `rows` is -1.
+    Returns how many there are; -1 when a dot product is not a number, or when `rows` is -1.
     """
     if rows <= 0:
         return rows
-    hidden, values, scores, kept = work[3][line], work[7], work[8], work[9]
-    hidden *= F(1.0 / rows)
+    values, scores, kept = work[6], work[7], work[8]
     if len(values) > 0:
-        _dot_all(model[5], model[6], hidden, values)
+        _dot_all(model[5], model[6], work[3][0], values)
     if model[0][3] == HS:
-        size = _best_in_tree(model, work, line, k, threshold)
+        size = _best_in_tree(model, work, k, threshold)
     elif _probabilities(model, values):
         size = _best(values, k, threshold, scores, kept)
     else:
@@ -507,31 +490,6 @@ def rank(model: Any, work: Any, line: int, rows: int, k: int, threshold: Any) ->
 
 
 # -- what is called from outside -----------------------------------------------------------------------------
-
-
-@jit
-def _scratch(model: Any, bounds: Any, gap: int, start: int, stop: int, k: int) -> Any:
-    """Return working memory for the lines `start` .. `stop - 1`."""
-    longest = 0
-    for i in range(start, stop):
-        longest = max(longest, bounds[i + 1] - gap - bounds[i])
-    return scratch(model, bounds[stop] - bounds[start], longest, k, GROUP)
-
-
-@jit
-def _read_group(
-    model: Any, text: Any, bounds: Any, gap: int, start: int, stop: int, newline: bool, work: Any, rows: Any
-) -> None:
-    """Add up the rows of the lines `start` .. `stop - 1`; their numbers go to `rows`.
-
-    All lines are read before the first row is added: until then most of the rows have come from memory.
-    """
-    n = 0
-    for i in range(start, stop):
-        _, n, rows[i - start], _ = read_line(
-            model, text, bounds[i], bounds[i + 1] - gap, newline, work, i - start, n, rows[:0]
-        )
-    _add_rows(model, work, stop - start - 1, n)
 
 
 @jit
@@ -554,37 +512,37 @@ def predict(
     Writes counts (N,), ids int32 (N, k) and probs float32 (N, k), best first; with k = 0 instead the means of the lines
     to probs (N, D). Returns `stop`, or the number of a line that cannot be served (and none behind it was).
     """
-    work = _scratch(model, bounds, gap, start, stop, k)
-    rows = np.empty(GROUP, np.int64)
-    scores, kept, limit = work[8], work[9], F(threshold)
-    for a in range(start, stop, GROUP):
-        b = min(a + GROUP, stop)
-        _read_group(model, text, bounds, gap, a, b, newline, work, rows)
-        for i in range(a, b):
-            if k == 0:
-                size = min(rows[i - a], 0)
-                probs[i] = work[3][i - a] * F(1.0 / max(rows[i - a], 1))
-            else:
-                size = rank(model, work, i - a, rows[i - a], k, limit)
-            if size < 0:
-                return i
-            counts[i] = size
-            for r in range(size):
-                ids[i, r] = kept[r]
-                probs[i, r] = _expf(scores[r])
+    longest = 0
+    for i in range(start, stop):
+        longest = max(longest, bounds[i + 1] - gap - bounds[i])
+    work = scratch(model, bounds[stop] - bounds[start], longest + gap, k)
+    hidden, scores, kept = work[3], work[7], work[8]
+    none, limit = work[8][:0], F(threshold)
+    for i in range(start, stop):
+        _, rows, _ = read_line(model, text, bounds[i], bounds[i + 1] - gap, newline, work, none)
+        if k == 0:
+            size = min(rows, 0)
+            probs[i] = hidden[0]
+        else:
+            size = rank(model, work, rows, k, limit)
+        if size < 0:
+            return i
+        counts[i] = size
+        for r in range(size):
+            ids[i, r] = kept[r]
+            probs[i, r] = _expf(scores[r])
     return stop
 
 
 @jit
 def predict_one(model: Any, text: Any, newline: bool, k: int, threshold: float, ids: Any, probs: Any) -> int:
     """Predict labels for one line: the whole of `text`. Returns how many, or -1 when it cannot be served."""
-    work = scratch(model, len(text), len(text), k, 1)
-    _, n, rows, _ = read_line(model, text, 0, len(text), newline, work, 0, 0, work[1][:0])
-    _add_rows(model, work, 0, n)
-    size = rank(model, work, 0, rows, k, F(threshold))
+    work = scratch(model, len(text), len(text), k)
+    _, rows, _ = read_line(model, text, 0, len(text), newline, work, work[8][:0])
+    size = rank(model, work, rows, k, F(threshold))
     for r in range(size):
-        ids[r] = work[9][r]
-        probs[r] = _expf(work[8][r])
+        ids[r] = work[8][r]
+        probs[r] = _expf(work[7][r])
     return size
 
 
@@ -597,15 +555,14 @@ def test(
     Adds to examples (1,) the lines that have a label and a row, and to tally, int64 (3, L), how often each label stands
     in the text, is predicted, and is both. Returns False when a line cannot be served.
     """
-    work = scratch(model, stop - start, stop - start, k, 1)
+    work = scratch(model, stop - start, stop - start, k)
     labels = np.empty((stop - start) // 2 + 1, np.int64)
-    kept, limit, place = work[9], F(threshold), start
+    kept, limit, place = work[8], F(threshold), start
     while place < stop:
-        place, n, rows, found = read_line(model, text, place, stop, False, work, 0, 0, labels)
-        _add_rows(model, work, 0, n)
+        place, rows, found = read_line(model, text, place, stop, False, work, labels)
         if found == 0 and rows >= 0:
             continue
-        size = rank(model, work, 0, rows, k, limit)
+        size = rank(model, work, rows, k, limit)
         if size < 0:
             return False
         if rows == 0:

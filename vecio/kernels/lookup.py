@@ -35,8 +35,8 @@ CRC_MASK, FNV_START = _FULL, U(2166136261)
 _FNV_PRIME, _SIGN = U(16777619), U(0xFFFFFF00)
 _LT, _GT = np.uint8(60), np.uint8(62)
 
-#: Rows asked for before they are added: enough to hide the memory's latency, measured on 300-wide rows.
-AHEAD = 8
+#: Rows asked for before they are added: enough to hide the memory's latency, and few enough for the first cache.
+AHEAD = 24
 #: Words that are looked up together, so that the table's memory is on its way before it is needed.
 GROUP = 64
 #: Row numbers that are collected before they are summed up.
@@ -389,13 +389,22 @@ def own_row(entry: int, end: bool, limit: int, subwords: Any) -> int:
 
 
 @jit
-def _sum_pending(ids: Any, owners: Any, n: int, base: int, words: Any, grams: Any, out: Any) -> None:
-    """Add the pending rows to the output rows of their owners; a negative id is a row to be copied."""
-    for k in range(min(AHEAD, n)):
-        _prefetch_id(ids[k], base, words, grams)
-    for k in range(n):
-        if k + AHEAD < n:
-            _prefetch_id(ids[k + AHEAD], base, words, grams)
+def _ask(ids: Any, start: int, stop: int, base: int, words: Any, grams: Any) -> None:
+    """Ask for the memory of the rows `ids[start:stop]`."""
+    for k in range(start, stop):
+        row = ids[k]
+        if row < 0:
+            prefetch_row(words, -1 - row)
+        elif row < base:
+            prefetch_row(words, row)
+        else:
+            prefetch_row(grams, row - base)
+
+
+@jit
+def _add(ids: Any, owners: Any, start: int, stop: int, base: int, words: Any, grams: Any, out: Any) -> None:
+    """Add the rows `ids[start:stop]` to the output rows of their owners; a negative id is a row to be copied."""
+    for k in range(start, stop):
         row = ids[k]
         if row < 0:
             copy_row(out, owners[k], words, -1 - row)
@@ -403,16 +412,6 @@ def _sum_pending(ids: Any, owners: Any, n: int, base: int, words: Any, grams: An
             add_row(out, owners[k], words, row)
         else:
             add_row(out, owners[k], grams, row - base)
-
-
-@jit
-def _prefetch_id(row: int, base: int, words: Any, grams: Any) -> None:
-    if row < 0:
-        prefetch_row(words, -1 - row)
-    elif row < base:
-        prefetch_row(words, row)
-    else:
-        prefetch_row(grams, row - base)
 
 
 @jit
@@ -436,55 +435,59 @@ def embed(
     """Write the vectors of the query words `start` .. `stop - 1` to `out` (float32, N x D).
 
     made[i] becomes the number of rows that made up word i; 0 leaves a row of zeros. longest: bytes of the longest word.
+    The rows of a word are asked for when its n-grams are hashed and added AHEAD rows later, so that the memory works
+    while the next words are hashed.
     """
     entries = np.empty(GROUP, np.int64)
     text = np.empty(longest + 2, np.uint8)
-    room = PENDING + rows_a_start(subwords, longest + 2)
+    room = PENDING + 2 + rows_a_start(subwords, longest + 2)
     ids = np.empty(room, np.int64)
     owners = np.empty(room, np.int64)
     with_ngrams = has_ngrams(subwords)
     for a in range(start, stop, GROUP):
         b = min(a + GROUP, stop)
         find_group(query, bounds, space, a, b, vocabulary, entries)
-        n = 0
+        n, done = 0, 0
         out[a:b] = np.float32(0)
         for i in range(a, b):
             entry = entries[i - a]
+            first = n
             made[i] = 0
             if accumulated and 0 <= entry < nwords:
-                if n >= room:
-                    _sum_pending(ids, owners, n, nwords, words, grams, out)
-                    n = 0
                 ids[n] = -1 - entry
                 owners[n] = i
                 n += 1
                 made[i] = 1
-                continue
-            begin, end = bounds[i], bounds[i + 1] - space
-            closing = is_end(query, begin, end)
-            own = own_row(entry, closing, limit, subwords)
-            if own >= 0:
-                if n >= room:
-                    _sum_pending(ids, owners, n, nwords, words, grams, out)
-                    n = 0
-                ids[n] = own
-                owners[n] = i
-                n += 1
-                made[i] += 1
-            if closing or not with_ngrams:
-                continue
-            length = bracket(query, begin, end, text)
-            place = 0
-            while True:
-                first = n
-                n, place = push_ngrams(text, length, place, subwords, nwords, ids, n, room)
-                owners[first:n] = i
-                made[i] += n - first
-                if place >= length:
-                    break
-                _sum_pending(ids, owners, n, nwords, words, grams, out)
-                n = 0
-        _sum_pending(ids, owners, n, nwords, words, grams, out)
+                _ask(ids, first, n, nwords, words, grams)
+            else:
+                begin, end = bounds[i], bounds[i + 1] - space
+                closing = is_end(query, begin, end)
+                own = own_row(entry, closing, limit, subwords)
+                if own >= 0:
+                    ids[n] = own
+                    n += 1
+                place, length = 0, 0
+                if with_ngrams and not closing:
+                    length = bracket(query, begin, end, text)
+                while True:
+                    if place < length:
+                        n, place = push_ngrams(text, length, place, subwords, nwords, ids, n, room)
+                    owners[first:n] = i
+                    made[i] += n - first
+                    _ask(ids, first, n, nwords, words, grams)
+                    if place >= length:
+                        break
+                    _add(
+                        ids, owners, done, n, nwords, words, grams, out
+                    )  # a very long word: no room for the rest
+                    n, done, first = 0, 0, 0
+            if n >= PENDING:
+                _add(ids, owners, done, n, nwords, words, grams, out)
+                n, done = 0, 0
+            elif n - done > AHEAD:
+                _add(ids, owners, done, n - AHEAD, nwords, words, grams, out)
+                done = n - AHEAD
+        _add(ids, owners, done, n, nwords, words, grams, out)
         for i in range(a, b):
             if made[i] > 1:
                 out[i] *= np.float32(1.0 / made[i])
@@ -508,7 +511,8 @@ def embed_one(key: Any, own: int, nwords: int, words: Any, grams: Any, subwords:
         n = 1
     while True:
         n, place = push_ngrams(text, length, place, subwords, nwords, ids, n, room)
-        _sum_pending(ids, owners, n, nwords, words, grams, out)
+        _ask(ids, 0, n, nwords, words, grams)
+        _add(ids, owners, 0, n, nwords, words, grams, out)
         made += n
         n = 0
         if place >= length:
