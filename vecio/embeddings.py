@@ -688,7 +688,7 @@ class Embeddings:
 
 
 class SearchSource:
-    """What `search` may know of an `Embeddings`: its rows, norms and finished vectors by block. Does not keep it alive."""
+    """What `search` may know of an `Embeddings`: rows, norms and finished vectors by block. Does not keep it alive."""
 
     def __init__(self, embeddings: Embeddings) -> None:
         self.size = len(embeddings)
