@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._jit import jit
-from .rows import add_row, copy_row, prefetch, prefetch_row
+from .rows import add_rows, copy_row, prefetch, prefetch_row
 
 U = np.uint64
 
@@ -404,14 +404,16 @@ def _ask(ids: Any, start: int, stop: int, base: int, words: Any, grams: Any) -> 
 @jit
 def _add(ids: Any, owners: Any, start: int, stop: int, base: int, words: Any, grams: Any, out: Any) -> None:
     """Add the rows `ids[start:stop]` to the output rows of their owners; a negative id is a row to be copied."""
-    for k in range(start, stop):
-        row = ids[k]
-        if row < 0:
-            copy_row(out, owners[k], words, -1 - row)
-        elif row < base:
-            add_row(out, owners[k], words, row)
-        else:
-            add_row(out, owners[k], grams, row - base)
+    k = start
+    while k < stop:
+        first, owner = k, owners[k]
+        k += 1
+        if ids[first] < 0:
+            copy_row(out, owner, words, -1 - ids[first])
+            continue
+        while k < stop and owners[k] == owner:
+            k += 1
+        add_rows(out, owner, ids, first, k, base, words, grams)
 
 
 @jit
