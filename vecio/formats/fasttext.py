@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -492,15 +493,15 @@ def _scan_compiled(file: MappedFile, header: Header, stop: int) -> tuple[Array, 
 
 def _scan_plain(file: MappedFile, header: Header, stop: int) -> tuple[Array, int, int]:
     data, first = file.map, header.dictionary
-    offsets = [0]
+    offsets = array("q", [0])  # a list of numbers would take five times as much
     place = first
     for i in range(header.size):
         end = data.find(b"\0", place, stop)
         if end < 0 or end + ENTRY_REST > stop or data[end + 9] != (i >= header.nwords):
-            return np.array(offsets, np.int64), i, place - first
+            return np.frombuffer(offsets, np.int64), i, place - first
         place = end + ENTRY_REST
         offsets.append(place - first)
-    return np.array(offsets, np.int64), header.size, place - first
+    return np.frombuffer(offsets, np.int64), header.size, place - first
 
 
 def _entry_error(file: MappedFile, header: Header, i: int, place: int, stop: int) -> FormatError:
