@@ -16,20 +16,23 @@ CODE = """
 import importlib, json, sys
 sys.path[:0] = sys.argv[1:3]
 function = getattr(importlib.import_module(sys.argv[3]), sys.argv[4])
-print("result of the child:" + json.dumps(function(*json.loads(sys.argv[5]))))
+print("result of the child:" + json.dumps(function(*json.loads(sys.argv[5] if sys.argv[5:] else sys.stdin.read()))))
 """
 
 
-def _command(function: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
-    values = json.dumps([str(a) if isinstance(a, Path) else a for a in args])
+def _values(args: tuple[Any, ...]) -> str:
+    return json.dumps([str(a) if isinstance(a, Path) else a for a in args])
+
+
+def _command(function: Callable[..., Any]) -> list[str]:
     names = [function.__module__, function.__name__]
-    return [sys.executable, "-B", "-c", CODE, str(TESTS.parent), str(TESTS), *names, values]
+    return [sys.executable, "-B", "-c", CODE, str(TESTS.parent), str(TESTS), *names]
 
 
 @contextlib.contextmanager
 def started(function: Callable[..., Any], *args: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Start `function(*args)` in a new process, which is killed at the end of the block."""
-    with subprocess.Popen(_command(function, args), stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*_command(function), _values(args)], stdout=subprocess.PIPE) as process:
         try:
             yield process
         finally:
@@ -45,7 +48,8 @@ def run(function: Callable[..., Any], *args: Any, env: dict[str, str] | None = N
     variables = dict(os.environ) | (env or {})
     variables = {name: value for name, value in variables.items() if value}
     done = subprocess.run(
-        _command(function, args),
+        _command(function),
+        input=_values(args),  # which may be longer than an argument
         capture_output=True,
         text=True,
         errors="replace",
