@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import mmap
 import os
 import re
@@ -536,11 +537,12 @@ def test_map_refused(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(number, os.strerror(number))
 
+    gc.collect()  # what other tests left behind may go at any time: never more descriptors than before
     before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(mmap, "mmap", refuse)
     with pytest.raises(CLEAN):
         vecio.open(path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def without_descriptors(path: str) -> str:

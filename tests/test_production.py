@@ -527,6 +527,7 @@ def test_arrays_stay_valid_after_close(tmp_path: Path) -> None:
 
 
 def test_with_statement_closes() -> None:
+    gc.collect()  # what other tests left behind may go at any time: never more descriptors than before
     before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
     with vecio.open(DATA / "fasttext/cbow-ns.bin") as e:
         assert len(e)
@@ -535,7 +536,7 @@ def test_with_statement_closes() -> None:
     if before:
         del e
         gc.collect()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_import_starts_nothing() -> None:
