@@ -25,6 +25,8 @@ from .errors import FormatError, TruncatedError, VecioError
 
 #: Bytes at each end of a file that make up its identity, with its length (see `MappedFile.identity`).
 IDENTITY_BYTES = 1 << 16
+#: Bytes to read ahead at once: of a larger wish Linux fulfils only the beginning.
+AHEAD = 1 << 17
 #: Seconds for which the time of the last change is taken as read.
 PATIENCE = 1e-4
 
@@ -140,9 +142,10 @@ class MappedFile:
             return
         begin = start - start % mmap.PAGESIZE
         end = self.size if length is None else min(start + length, self.size)
-        if end > begin:
-            with contextlib.suppress(OSError, ValueError):
-                self.map.madvise(number, begin, end - begin)
+        step = AHEAD if advice == "WILLNEED" else max(end - begin, 1)
+        with contextlib.suppress(OSError, ValueError):
+            for place in range(begin, end, step):
+                self.map.madvise(number, place, min(step, end - place))
 
     def advise_array(self, advice: str, array: np.ndarray[Any, Any]) -> None:
         """Give the kernel a hint on the pages of an array that lies in the map; nothing happens for any other array."""

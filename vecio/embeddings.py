@@ -96,6 +96,7 @@ class Embeddings:
         self._size = len(parts.vocabulary)
         self._limit = len(parts.words) + (0 if parts.grams is None else len(parts.grams))
         self._advise(self._grams, "RANDOM")
+        self._ahead = False
         self._source: SearchSource | None = None
         self._compute: Callable[[bytes, int], Floats | None] | None = None
 
@@ -297,6 +298,11 @@ class Embeddings:
         made = np.zeros(len(bounds) - 1, np.int64)
         if not len(made):
             return made
+        if (
+            len(made) >= CHUNK and not self._ahead
+        ):  # a large batch meets most pages: reading all ahead is faster
+            self._ahead = True
+            self._advise(self._grams, "WILLNEED")
         longest = int(np.diff(bounds).max())
         model = self._kernel_model(longest)
         embed: Any = lookup.embed
