@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 Missing = Literal["raise", "zero", "nan"]
-Word = "str | bytes"
 
 #: Seconds that one word costs in plain Python: a row that is there, and a mean of sub-words.
 ROW_COST, MEAN_COST = 1.5e-6, 20e-6
@@ -422,7 +421,7 @@ class Embeddings:
     def explain(self, word: str | bytes) -> Explanation:
         """Tell how the word's vector is made: its n-grams, their rows, which of them training ever saw, and coverage.
 
-        Costs a pass over the vocabulary for an unknown word (about 0.2 s for two million words).
+        Costs a pass over the vocabulary for an unknown word.
         """
         from .explain import explain
 
@@ -523,9 +522,8 @@ class Embeddings:
     def _search_source(self) -> SearchSource:
         if self._source is None:
             self._source = SearchSource(self)
-        if not self._source.accumulated:  # all rows are about to be read
-            self._advise(self._words, "WILLNEED")
-            self._advise(self._grams, "WILLNEED")
+        if not self._source.accumulated:  # all vectors are about to be computed
+            self._read_ahead()
         return self._source
 
     # -- sentences and labels ------------------------------------------------------------------------------------
@@ -640,6 +638,14 @@ class Embeddings:
         for array in matrix.kernel():
             if isinstance(array, np.ndarray) and array.nbytes >= least:
                 self._file.advise_array(advice, array)
+
+    def _read_ahead(self) -> None:
+        """Have the rows that a large batch needs read in order, once: 20 times as fast on a cold file as page by page."""
+        if not self._ahead:
+            self._ahead = True
+            self._advise(self._grams, "WILLNEED")
+            if not self._accumulated:
+                self._advise(self._words, "WILLNEED")
 
     def _check(self) -> None:
         if self._file is not None:

@@ -621,7 +621,7 @@ class _Writer:
         if name == "grams":
             e._advise(e._grams, "SEQUENTIAL")
         elif source is None:
-            e._advise(e._grams, "WILLNEED")
+            e._read_ahead()
         scales, norms = [], []
         step = max(1, min(1 << 16, BLOCK_BYTES // (4 * dim)))
         for start in range(0, rows, step):
