@@ -297,11 +297,8 @@ class Embeddings:
         made = np.zeros(len(bounds) - 1, np.int64)
         if not len(made):
             return made
-        if (
-            len(made) >= CHUNK and not self._ahead
-        ):  # a large batch meets most pages: reading all ahead is faster
-            self._ahead = True
-            self._advise(self._grams, "WILLNEED")
+        if len(made) >= CHUNK:  # a large batch meets most pages
+            self._read_ahead()
         longest = int(np.diff(bounds).max())
         model = self._kernel_model(longest)
         embed: Any = lookup.embed
@@ -640,7 +637,7 @@ class Embeddings:
                 self._file.advise_array(advice, array)
 
     def _read_ahead(self) -> None:
-        """Have the rows that a large batch needs read in order, once: 20 times as fast on a cold file as page by page."""
+        """Have the rows of a large batch read in order, once: 20 times as fast on a cold file as page by page."""
         if not self._ahead:
             self._ahead = True
             self._advise(self._grams, "WILLNEED")
