@@ -91,7 +91,9 @@ def test_wheel_asks_for_the_core_only(metadata: Message) -> None:
     core = {text.split(">")[0] for text in asked if "extra ==" not in text}
     assert core == {"numpy", "numba", "safetensors", "mmap-ninja", "typer"}
     assert metadata["Requires-Python"] == ">=3.10"
-    assert {"train", "bench", "dev"} == set(metadata.get_all("Provides-Extra") or [])
+    assert {"train", "bench", "dev", "tokenizers", "hub", "zstd", "arrow", "judges", "heavy"} == set(
+        metadata.get_all("Provides-Extra") or []
+    )
 
 
 def test_wheel_brings_the_commands(wheel: zipfile.ZipFile) -> None:

@@ -10,12 +10,13 @@ import contextlib
 import errno
 import mmap
 import os
+import shutil
 import stat
 import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,11 +39,13 @@ class MappedFile:
     rewriting the file in place is noticed by `check`, which every public look-up calls before it touches the map.
     """
 
-    __slots__ = ("_checked", "_fd", "_mtime", "closed", "map", "path", "size")
+    __slots__ = ("__weakref__", "_checked", "_fd", "_mtime", "closed", "map", "path", "size", "unpacked")
 
     def __init__(self, path: str, fd: int, size: int, mtime: int) -> None:
         self.path = path
         self.size = size
+        #: Where the bytes lie if `path` is a packed file.
+        self.unpacked: str | None = None
         self.closed = True  # until it is mapped: where that fails, the descriptor is the caller's to close
         self._fd = fd
         self._mtime = mtime
@@ -61,6 +64,26 @@ class MappedFile:
         if "\0" in name:
             raise FormatError(repr(name), "a file name cannot hold a NUL byte")
         fd = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        return cls._of_own(fd, name)
+
+    @classmethod
+    def of_bytes(cls, pieces: Iterable[bytes], name: str) -> MappedFile:
+        """Map bytes that are no file: they are copied, once, to a nameless temporary file. `name` stands in errors."""
+        with tempfile.TemporaryFile() as stream:
+            for piece in pieces:
+                stream.write(piece)
+            stream.flush()
+            return cls.of_descriptor(stream.fileno(), name)
+
+    @classmethod
+    def of_descriptor(cls, descriptor: int, name: str) -> MappedFile:
+        """Map a file that is open already (its descriptor is copied). Raises as `open` does."""
+        fd = os.dup(descriptor)
+        return cls._of_own(fd, name)
+
+    @classmethod
+    def _of_own(cls, fd: int, name: str) -> MappedFile:
+        """Map the file behind a descriptor that is ours, and is closed where that fails."""
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -186,6 +209,96 @@ def _kind(mode: int) -> str:
     return next((name for test, name in kinds if test(mode)), "something else")
 
 
+class MappedGroup:
+    """Several mapped files that make one model; the calls that `Embeddings` needs are those of one file.
+
+    path: what errors and pickles name: the folder, or the file that the others stand beside.
+    """
+
+    def __init__(self, path: str, files: Sequence[MappedFile] = ()) -> None:
+        self.path = path
+        self.files = list(files)
+        self.closed = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+    def check(self) -> None:
+        """Raise if any of the files was closed, cut or rewritten since it was opened."""
+        if self.closed:
+            raise VecioError(f"{self.path}: used after close()")
+        for file in self.files:
+            file.check()
+
+    def advise(self, advice: str) -> None:
+        """Give the kernel a hint on all files."""
+        for file in self.files:
+            file.advise(advice)
+
+    def advise_array(self, advice: str, array: np.ndarray[Any, Any]) -> None:
+        """Give the kernel a hint on the pages of an array that lies in one of the maps."""
+        for file in self.files:
+            file.advise_array(advice, array)
+
+    def identity(self) -> str:
+        """Return a short text that tells the content of these files from others'."""
+        return "+".join(file.identity() for file in self.files)
+
+    def close(self) -> None:
+        """Give all files back."""
+        self.closed = True
+        for file in self.files:
+            file.close()
+
+
+class Folder(MappedGroup):
+    """A folder as a model: its names are listed once, and a file is mapped when a reader asks for it."""
+
+    #: Files of a folder that are looked at; one with more is no model.
+    MOST_FILES = 10_000
+
+    def __init__(self, path: str, names: frozenset[str]) -> None:
+        super().__init__(path)
+        self.names = names
+        self._mapped: dict[str, MappedFile] = {}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Folder:
+        """List a folder; raises OSError, and FormatError where it holds too many files."""
+        name = os.fsdecode(os.fspath(path))
+        with os.scandir(name) as entries:
+            names = frozenset(
+                entry.name for entry, _ in zip(entries, range(cls.MOST_FILES + 1), strict=False)
+            )
+        if len(names) > cls.MOST_FILES:
+            raise FormatError(name, "a folder with too many files", expected=f"at most {cls.MOST_FILES}")
+        return cls(name, names)
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether there is a file of this name (`a/b` for one in a folder inside)."""
+        return name in self.names or (
+            "/" in name and self._inside(name) and os.path.isfile(self._place(name))
+        )
+
+    def file(self, name: str) -> MappedFile:
+        """Map a file of the folder (`a/b`: in a folder inside); FormatError for a name that leads out of it."""
+        if name not in self._mapped:
+            if not self._inside(name):
+                raise FormatError(self.path, "a path that leads out of the folder", found=ascii(name)[:80])
+            self._mapped[name] = MappedFile.open(self._place(name))
+            self.files.append(self._mapped[name])
+        return self._mapped[name]
+
+    def _inside(self, name: str) -> bool:
+        parts = name.split("/")
+        return not os.path.isabs(name) and "\0" not in name and not {"", ".", ".."} & set(parts)
+
+    def _place(self, name: str) -> str:
+        return os.path.join(self.path, *name.split("/"))
+
+
 class Cursor:
     """Reads little-endian numbers one after the other; every short read names what it was reading."""
 
@@ -225,6 +338,14 @@ class Cursor:
         """Read a signed 64-bit integer."""
         return self._number("<q", 8, name)
 
+    def u32(self, name: str) -> int:
+        """Read an unsigned 32-bit integer."""
+        return self._number("<I", 4, name)
+
+    def u64(self, name: str) -> int:
+        """Read an unsigned 64-bit integer."""
+        return self._number("<Q", 8, name)
+
     def f64(self, name: str) -> float:
         """Read a double."""
         begin = self.skip(8, name)
@@ -257,14 +378,67 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _sync_folder(folder)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Write a folder so that `path` holds the old folder, the whole new one, or for a moment none, never a mixture.
+
+    Yields the name of a new folder beside the target. When the block ends well its files are flushed and it takes the
+    target's name; an old folder is moved aside first and removed afterwards. On any exception the new one is removed.
+    """
+    target = os.path.realpath(os.fsdecode(os.fspath(path)))
+    parent = os.path.dirname(target)
+    if os.path.lexists(target) and not os.path.isdir(target):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), target)
+    made = tempfile.mkdtemp(prefix=f".{os.path.basename(target)[:100]}.", suffix=".tmp", dir=parent)
+    try:
+        os.chmod(made, 0o777 & ~_umask())
+        yield made
+        for folder, _, names in os.walk(made):
+            for name in names:
+                _sync_file(os.path.join(folder, name))
+            _sync_folder(folder)
+        _put_in_place(made, target)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    _sync_folder(parent)
+
+
+def _put_in_place(made: str, target: str) -> None:
+    """Give the folder `made` the name of `target`, whose old content goes when that is done."""
+    if not os.path.isdir(target):
+        os.rename(made, target)
+        return
+    old = f"{made}.old"
+    os.rename(target, old)
+    try:
+        os.rename(made, target)
+    except BaseException:
+        os.rename(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync_file(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _mode(target: str) -> int:
     """Return the permissions of the file that will be replaced, or those a new file would get."""
     try:
         return stat.S_IMODE(os.stat(target).st_mode)
     except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
+        return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _sync_folder(folder: str) -> None:

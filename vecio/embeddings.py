@@ -18,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _effort, _threads
-from ._binary import MappedFile
+from ._binary import MappedFile, MappedGroup
 from .errors import UnsupportedError, VecioError, WordError
 from .matrix import Float32, Matrix
-from .sentences import mean, sentence_vectors
+from .sentences import mean, sentence_vectors, unit_sum
 from .subwords import END_OF_SENTENCE, NO_SUBWORDS, Subwords, word_rows
 from .vocabulary import Vocabulary, Words, decode, encode, pack
 
 if TYPE_CHECKING:
     from .classifier import Classifier
     from .explain import Explanation
+    from .sentences import Encoder
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -51,18 +52,23 @@ class Parts:
     """What a reader hands over. Matrices have D columns each.
 
     words: V rows; grams: B rows or None; accumulated: whether a known word's vector is its row (else it is the mean of
-    its row and its n-gram rows); norms: float32 (V,) of the word vectors, where the file has them; reopen and options:
+    its row and its n-gram rows); unit: whether the vector of an unknown word is scaled to length 1 (finalfusion);
+    norms: float32 (V,) of the word vectors, where the file has them; lengths: float32 (V,) that the vectors had before
+    a program scaled them to length 1; encoder: how texts become vectors, where the file says it; reopen and options:
     how `pickle` opens the file again.
     """
 
     vocabulary: Vocabulary
     words: Matrix
     format: str
-    file: MappedFile | None = None
+    file: MappedFile | MappedGroup | None = None
     grams: Matrix | None = None
     subwords: Subwords | None = None
     accumulated: bool = True
+    unit: bool = False
     norms: npt.NDArray[Any] | None = None
+    lengths: npt.NDArray[Any] | None = None
+    encoder: Encoder | None = None
     classifier: Classifier | None = None
     #: output matrix (V or L rows) of the training objective, where the file has one, and raw word rows kept beside
     #: accumulated ones: what is needed to write the original file again.
@@ -92,6 +98,15 @@ class Embeddings:
         self._accumulated = parts.accumulated
         self._norms = parts.norms
         self._classifier = parts.classifier
+        self._encoder = parts.encoder
+        self._unit = parts.unit
+        #: Whether compiled code can make these vectors; what it cannot is done in plain Python.
+        self._compiled = (
+            parts.words.compiled
+            and (parts.grams is None or parts.grams.compiled)
+            and (parts.subwords is None or parts.subwords.compiled)
+            and not parts.unit
+        )
         self._size = len(parts.vocabulary)
         self._limit = len(parts.words) + (0 if parts.grams is None else len(parts.grams))
         self._advise(self._grams, "RANDOM")
@@ -269,8 +284,13 @@ class Embeddings:
 
     def _fill(self, batch: list[str | bytes], target: Floats, threads: int | None) -> Integers:
         """Write the vectors of a batch to `target`; return for each word how many rows made it (0: none)."""
+        if not self._compiled:
+            return self._fill_uncompiled(batch, target)
         if _effort.kernels_due(self._plain_cost(batch)):
-            return self._fill_compiled(*pack(batch), target, threads)
+            made = self._fill_compiled(*pack(batch), target, threads)
+            if self._subwords is not None and self._subwords.kind == "gensim":
+                self._fill_end_of_sentence(batch, target, made)
+            return made
         made = np.ones(len(batch), np.int64)
         for i, word in enumerate(batch):
             key = encode(word)
@@ -281,6 +301,32 @@ class Embeddings:
             else:
                 target[i] = vector
         return made
+
+    def _fill_uncompiled(self, batch: list[str | bytes], target: Floats) -> Integers:
+        """Do what `_fill` does where compiled code cannot: known words together, unknown ones one by one."""
+        entries = self.index(batch)
+        made = np.ones(len(batch), np.int64)
+        known = (
+            entries >= 0 if self._accumulated or self._subwords is None else np.zeros(len(batch), np.bool_)
+        )
+        places = np.flatnonzero(known)
+        for start in range(0, len(places), CHUNK):
+            some = places[start : start + CHUNK]
+            target[some] = self._words.take(entries[some])
+        for i in np.flatnonzero(~known).tolist():
+            key = encode(batch[i])
+            vector = self._plain_vector(key, self._vocabulary.find(key))
+            made[i] = vector is not None
+            target[i] = 0 if vector is None else vector
+        return made
+
+    def _fill_end_of_sentence(self, batch: list[str | bytes], target: Floats, made: Integers) -> None:
+        """Make `</s>` anew for models whose rule takes it for a word like any other: the kernels follow fastText."""
+        for name in (END_OF_SENTENCE, END_OF_SENTENCE.decode()):
+            for i in [i for i, word in enumerate(batch) if word == name] if name in batch else []:
+                vector = self._plain_vector(END_OF_SENTENCE, self._vocabulary.find(END_OF_SENTENCE))
+                made[i] = vector is not None
+                target[i] = 0 if vector is None else vector
 
     def _plain_cost(self, batch: list[str | bytes]) -> float:
         """Return about how many seconds the batch takes in plain Python."""
@@ -323,7 +369,11 @@ class Embeddings:
         """Return the vector of one word, or None; by the kernel once it is there."""
         if self._accumulated and 0 <= entry < self._size:
             return self._words.row(entry)
-        if self._subwords is not None and _effort.kernels_due(CHARACTER_COST * (8 + len(key))):
+        if (
+            self._subwords is not None
+            and self._compiled
+            and _effort.kernels_due(CHARACTER_COST * (8 + len(key)))
+        ):
             return self._compiled_vector(key, entry)
         return self._plain_vector(key, entry)
 
@@ -331,7 +381,9 @@ class Embeddings:
         if self._accumulated and 0 <= entry < self._size:
             return self._words.row(entry)
         rows = self._rows(key, entry)
-        return mean(self._take(rows)) if rows else None
+        if not rows:
+            return None
+        return unit_sum(self._take(rows)) if self._unit else mean(self._take(rows))
 
     def _compiled_vector(self, key: bytes, entry: int) -> Floats | None:
         subwords = self._subwords
@@ -339,7 +391,7 @@ class Embeddings:
         if key == END_OF_SENTENCE or not subwords.has_ngrams:
             return self._plain_vector(key, entry)
         subwords.refuse_too_long(len(key))
-        own = entry if 0 <= entry < self._limit and (subwords.kind == "fasttext" or entry == 0) else -1
+        own = entry if 0 <= entry < self._limit and (subwords.kind != "floret" or entry == 0) else -1
         compute = self._compute or self._make_compute()
         return compute(key, own)
 
@@ -389,7 +441,8 @@ class Embeddings:
         target = np.empty((stop - start, self.dim), np.float32)
         blob, offsets, gap, _ = self._vocabulary.walkable()
         length = int(offsets[stop] - offsets[start])
-        if _effort.kernels_due((stop - start) * MEAN_COST + length * CHARACTER_COST):
+        plain = (stop - start) * MEAN_COST + length * CHARACTER_COST
+        if self._compiled and self._subwords.kind != "gensim" and _effort.kernels_due(plain):
             self._fill_compiled(blob, offsets[start : stop + 1], gap, target, 1)
             return target
         for i, key in enumerate(self._vocabulary.entries(start, stop)):
@@ -409,7 +462,7 @@ class Embeddings:
 
     def _pairs(self, key: bytes) -> list[tuple[bytes, int]]:
         entry = self._vocabulary.find(key)
-        floret = self._subwords is not None and self._subwords.kind == "floret" and self._subwords.has_ngrams
+        floret = self._subwords is not None and self._subwords.kind == "floret"
         own = [(key, entry)] if 0 <= entry < self._limit and (not floret or entry == 0) else []
         if self._subwords is None or (floret and key == END_OF_SENTENCE):
             return own
@@ -632,8 +685,8 @@ class Embeddings:
         """Tell the kernel how the stored rows will be read, if they are mapped and take at least `least` bytes."""
         if self._file is None or matrix is None:
             return
-        for array in matrix.kernel():
-            if isinstance(array, np.ndarray) and array.nbytes >= least:
+        for array in matrix.arrays():
+            if array.nbytes >= least:
                 self._file.advise_array(advice, array)
 
     def _read_ahead(self) -> None:

@@ -81,7 +81,7 @@ def _trained(
 ) -> list[bool]:
     if known or not texts or subwords is None:
         return [known] * len(texts)
-    if _effort.kernels_due(len(vocabulary) * NGRAMS_COST):
+    if subwords.compiled and _effort.kernels_due(len(vocabulary) * NGRAMS_COST):
         return _search(texts, vocabulary, subwords)
     wanted = set(texts)
     seen: set[bytes] = set()

@@ -21,6 +21,8 @@ class Matrix(ABC):
 
     #: "float32", "float16", "int8" or "pq"
     dtype: str
+    #: Whether `kernel()` gives something that compiled code can read.
+    compiled = True
 
     def __init__(self, rows: int, dim: int) -> None:
         self.shape = (rows, dim)
@@ -38,7 +40,11 @@ class Matrix(ABC):
 
     @abstractmethod
     def kernel(self) -> tuple[Any, ...]:
-        """Return the arrays behind the matrix, for the compiled code."""
+        """Return the arrays behind the matrix, for the compiled code (only where `compiled`)."""
+
+    def arrays(self) -> list[Array]:
+        """Return the stored arrays behind the matrix, for hints to the kernel of the system."""
+        return [array for array in self.kernel() if isinstance(array, np.ndarray)]
 
     @abstractmethod
     def part(self, start: int, stop: int) -> Matrix:
@@ -204,3 +210,108 @@ class ProductQuantised(Matrix):
     @property
     def nbytes(self) -> int:
         return int(self.codes.nbytes + self.centroids.nbytes + self.norms.nbytes)
+
+
+class Uncompiled(Matrix):
+    """Rows that are computed from other rows; compiled code does not know how."""
+
+    dtype = "float32"
+    compiled = False
+
+    def kernel(self) -> tuple[Any, ...]:
+        raise AssertionError("rows that compiled code cannot read")
+
+    def block(self, start: int, stop: int) -> Floats:
+        return self.take(np.arange(start, stop))
+
+
+class Converted(Uncompiled):
+    """Rows of another number type that are cast to float32: float64, bfloat16 (given as uint16), integers."""
+
+    def __init__(self, values: Array) -> None:
+        super().__init__(*values.shape)
+        self.values = values
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        return self._cast(self.values[np.asarray(ids, np.int64)])
+
+    def block(self, start: int, stop: int) -> Floats:
+        return self._cast(self.values[start:stop])
+
+    def _cast(self, rows: Array) -> Floats:
+        if rows.dtype == np.uint16:
+            return (rows.astype(np.uint32) << 16).view(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return rows.astype(np.float32)
+
+    def part(self, start: int, stop: int) -> Matrix:
+        return Converted(self.values[start:stop])
+
+    def arrays(self) -> list[Array]:
+        return [self.values]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.nbytes)
+
+
+class Gathered(Uncompiled):
+    """Rows of another matrix in another order, or several times: row i = f32(weights[i] * source[ids[i]])."""
+
+    def __init__(self, source: Matrix, ids: Array, weights: Floats | None = None) -> None:
+        super().__init__(len(ids), source.shape[1])
+        self.source, self.ids, self.weights = source, ids, weights
+        if weights is None and source.dtype in ("float32", "float16"):  # others have numbers beside the rows
+            self.dtype = source.dtype
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        picked = np.asarray(ids, np.int64)
+        rows = self.source.take(self.ids[picked])
+        return rows if self.weights is None else self.weights[picked][:, None] * rows
+
+    def part(self, start: int, stop: int) -> Matrix:
+        weights = None if self.weights is None else self.weights[start:stop]
+        return Gathered(self.source, self.ids[start:stop], weights)
+
+    def arrays(self) -> list[Array]:
+        return self.source.arrays()
+
+    @property
+    def nbytes(self) -> int:
+        return self.source.nbytes * len(self.ids) // max(1, len(self.source))
+
+
+class Projected(Uncompiled):
+    """Rows of another matrix through a linear map: row i = norms[i] * (source[i] @ projection), or without norms."""
+
+    def __init__(self, source: Matrix, projection: Floats, norms: Floats | None = None) -> None:
+        super().__init__(len(source), projection.shape[1])
+        self.source, self.projection, self.norms = source, projection, norms
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        picked = np.asarray(ids, np.int64)
+        return self._project(self.source.take(picked), None if self.norms is None else self.norms[picked])
+
+    def block(self, start: int, stop: int) -> Floats:
+        return self._project(
+            self.source.block(start, stop), None if self.norms is None else self.norms[start:stop]
+        )
+
+    def _project(self, rows: Floats, norms: Floats | None) -> Floats:
+        with np.errstate(over="ignore", invalid="ignore"):
+            # one product for each row: a sum's order, and so its last bit, must not depend on the batch
+            out = np.empty((len(rows), self.shape[1]), np.float32)
+            for i, row in enumerate(rows):
+                np.matmul(row, self.projection, out=out[i])
+            return out if norms is None else norms[:, None] * out
+
+    def part(self, start: int, stop: int) -> Matrix:
+        norms = None if self.norms is None else self.norms[start:stop]
+        return Projected(self.source.part(start, stop), self.projection, norms)
+
+    def arrays(self) -> list[Array]:
+        return self.source.arrays()
+
+    @property
+    def nbytes(self) -> int:
+        return self.source.nbytes + self.projection.nbytes

@@ -256,7 +256,7 @@ def _vectors(source: Source) -> Floats | None:
 
 def _stored(source: Source) -> bool:
     """Return whether the vectors lie in memory as rows that the kernels read."""
-    return source.accumulated and source.words.dtype in FEW
+    return source.accumulated and source.words.compiled and source.words.dtype in FEW
 
 
 def _blocks(source: Source, longest: int | None = None) -> Iterator[tuple[int, Floats]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,21 @@ def unit_rows(vectors: Floats) -> Floats:
         scales = np.zeros_like(norms)
         np.divide(1.0, norms, out=scales, where=norms > 0, dtype=np.float64, casting="same_kind")
         return vectors * scales
+
+
+class Encoder(Protocol):
+    """How a file says that texts become vectors: its own tokenizer, weights and pooling."""
+
+    def encode(self, texts: list[bytes], **options: Any) -> Floats:
+        """Return one vector a text, float32 (N, D)."""
+
+
+def unit_sum(rows: Floats) -> Floats:
+    """Return the sum of the rows (n, D) scaled to length 1, as finalfusion does; zeros where the sum is zero."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(np.ascontiguousarray(rows), axis=0, dtype=np.float32)
+        norm = np.sqrt(np.dot(total, total))
+        return total / norm if norm > 0 else total  # type: ignore[no-any-return]
 
 
 def mean(rows: Floats) -> Floats:

@@ -8,8 +8,8 @@ word; `kernels/lookup.py` does the same for a million. Sources: fastText `src/di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +31,30 @@ _M32, _M64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 _SIGNED = tuple(c if c < 128 else c + 0xFFFFFF00 for c in range(256))
 
 
+class Table(Protocol):
+    """The n-grams that have a row, each with a number: what `Vocabulary` is, too."""
+
+    size: int
+
+    def find(self, key: bytes) -> int:
+        """Return the number of an n-gram, or -1."""
+
+
 def fnv1a(data: bytes) -> int:
     """Return fastText's 32-bit hash: FNV-1a with sign-extended bytes (ordinary FNV-1a for ASCII)."""
     h = 2166136261
     for c in data:
         h = ((h ^ _SIGNED[c]) * 16777619) & _M32
+    return h
+
+
+def fnv64(ngram: bytes) -> int:
+    """Return finalfusion's hash: 64-bit FNV-1a over the number of characters (u64) and each of them (u32)."""
+    text = ngram.decode("utf-8", "replace")
+    data = len(text).to_bytes(8, "little") + text.encode("utf-32-le")
+    h = 0xCBF29CE484222325
+    for c in data:
+        h = ((h ^ c) * 0x100000001B3) & _M64
     return h
 
 
@@ -83,15 +102,33 @@ def character_starts(text: bytes) -> list[int]:
     return starts
 
 
+#: The rules that are known: which strings a word has, and which hash makes a row number of a string.
+#:
+#: fasttext: fastText. gensim: the same, but `</s>` is a word like any other. floret: the bracketed word, then
+#: fastText's n-grams. spacy: spaCy's reading of a floret table: by length then start, with all boundary characters.
+#: fifu-*: finalfusion's vocabularies: by start, longest first, with all boundary characters.
+KINDS = {
+    "fasttext": ("fasttext", "fnv1a"),
+    "gensim": ("fasttext", "fnv1a"),
+    "floret": ("floret", "murmur3"),
+    "spacy": ("spacy", "murmur3"),
+    "fifu-buckets": ("fifu", "fnv64"),
+    "fifu-fasttext": ("fifu", "fnv1a"),
+    "fifu-explicit": ("fifu", "table"),
+    "fifu-floret": ("fifu-floret", "murmur3"),
+}
+
+
 class Subwords:
     """Which rows of the n-gram matrix make up a word.
 
     minn, maxn: shortest and longest character n-gram; `maxn <= 0` means that there are none (the buckets may still
         serve word n-grams of a classifier).
     bucket: number of hash values. Without pruning, row = hash mod bucket.
-    kind: "fasttext" or "floret"; hash_count: rows for each string (floret only).
+    kind: one of KINDS; hash_count: rows for each string (murmur3 only); begin, end: what a word is put between.
     pruned: int64 (P, 2) pairs of bucket and row in file order, or None. N-grams whose bucket is not among them are
         dropped; of pairs with the same bucket the last counts.
+    table: for the hash "table": the n-grams that have a row (entry i of it is "bucket" i), and no others.
     """
 
     def __init__(
@@ -102,42 +139,57 @@ class Subwords:
         kind: str = "fasttext",
         hash_count: int = 1,
         pruned: Array | None = None,
+        *,
+        begin: bytes = BEGIN,
+        end: bytes = END,
+        table: Table | None = None,
     ) -> None:
-        if kind not in ("fasttext", "floret"):
-            raise ValueError(f"kind must be 'fasttext' or 'floret', not {kind!r}")
-        if kind == "floret" and not 1 <= hash_count <= 4:
-            raise ValueError(f"hash_count must be 1 to 4, not {hash_count}")
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         self.minn, self.maxn, self.bucket = minn, maxn, bucket
         self.kind, self.hash_count = kind, hash_count
+        self.rule, self.hash = KINDS[kind]
+        if self.hash == "murmur3" and not 1 <= hash_count <= 4:
+            raise ValueError(f"hash_count must be 1 to 4, not {hash_count}")
+        if (self.hash == "table") != (table is not None):
+            raise ValueError("a table of n-grams goes with the kind that asks for one")
+        self.begin, self.end, self.table = begin, end, table
         self.pruned = pruned
+        #: Whether the compiled code knows the rule.
+        self.compiled = kind in ("fasttext", "gensim", "floret") and (begin, end) == (BEGIN, END)
         self._map: dict[int, int] | None = None
         self._pruning: Array | None = None
 
+    def replaced(self, pruned: Array | None) -> Subwords:
+        """Return the same rule with other pruned pairs."""
+        return Subwords(
+            self.minn,
+            self.maxn,
+            self.bucket,
+            self.kind,
+            self.hash_count,
+            pruned,
+            begin=self.begin,
+            end=self.end,
+            table=self.table,
+        )
+
     @property
     def has_ngrams(self) -> bool:
-        """Whether words have character n-grams at all (floret words always have themselves, even if maxn is 0)."""
-        return self.kind == "floret" or 0 < self.maxn >= self.minn
+        """Whether words have n-grams at all (words with a floret table always have themselves, even if maxn is 0)."""
+        return self.hash == "murmur3" or 0 < self.maxn >= self.minn
+
+    def bare(self, word: bytes) -> bool:
+        """Say whether the word has no n-grams by the rule: `</s>` in fastText and floret."""
+        return not self.has_ngrams or (word == END_OF_SENTENCE and self.kind in ("fasttext", "floret"))
 
     def ngrams(self, word: bytes) -> list[bytes]:
-        """Return the strings of a word in the reference program's order: by start, then by length.
-
-        `</s>` has none. A floret word comes first itself, with its brackets.
-        """
-        if not self.has_ngrams or word == END_OF_SENTENCE:
+        """Return the strings of a word in the reference program's order; none for a bare word."""
+        if self.bare(word) or (not word and self.kind == "spacy"):
             return []
-        return list(self._strings(BEGIN + word + END))
-
-    def _strings(self, text: bytes) -> Iterator[bytes]:
-        if self.kind == "floret":
-            yield text
-        self.refuse_too_long(len(text) - 2)
-        starts = character_starts(text)
-        count = len(starts) - 1
-        longest = min(self.maxn, count)
-        for i in range(count):
-            for n in range(max(self.minn, 1), min(longest, count - i) + 1):
-                if n > 1 or 0 < i < count - 1:
-                    yield text[starts[i] : starts[i + n]]
+        self.refuse_too_long(len(word))
+        text = self.begin + word + self.end
+        return list(_STRINGS[self.rule](text, character_starts(text), max(self.minn, 1), self.maxn))
 
     def refuse_too_long(self, size: int) -> None:
         """Raise UnsupportedError if a word of `size` bytes can have more n-grams than anyone wants to wait for."""
@@ -149,13 +201,19 @@ class Subwords:
 
     def pairs(self, word: bytes) -> list[tuple[bytes, int]]:
         """Return (string, row of the n-gram matrix) for each string of the word; a dropped n-gram has row -1."""
-        if self.kind == "floret":
-            return [(s, h % self.bucket) for s in self.ngrams(word) for h in murmur3(s)[: self.hash_count]]
-        return [(s, self.row(fnv1a(s))) for s in self.ngrams(word)]
+        strings = self.ngrams(word)
+        if self.hash == "fnv1a":
+            return [(s, self.row(fnv1a(s))) for s in strings]
+        if self.hash == "murmur3":
+            return [(s, self.row(h)) for s in strings for h in murmur3(s)[: self.hash_count]]
+        if self.hash == "fnv64":
+            return [(s, self.row(fnv64(s))) for s in strings]
+        assert self.table is not None
+        return [(s, self.row(i)) for s in strings if (i := self.table.find(s)) >= 0]
 
     def rows(self, word: bytes) -> list[int]:
         """Return the rows of the n-gram matrix that make up the word, in order, without the dropped ones."""
-        if self.kind == "fasttext" and self.pruned is None and word.isascii():
+        if self.rule == "fasttext" and self.pruned is None and word.isascii():
             return self._ascii_rows(word)
         return [row for _, row in self.pairs(word) if row >= 0]
 
@@ -170,10 +228,10 @@ class Subwords:
 
     def _ascii_rows(self, word: bytes) -> list[int]:
         """Do what `rows` does for ASCII words, hashing each start once: the common case, 3 times as fast."""
-        if not self.has_ngrams or word == END_OF_SENTENCE:
+        if self.bare(word):
             return []
         self.refuse_too_long(len(word))
-        text = BEGIN + word + END
+        text = self.begin + word + self.end
         count, minn, bucket = len(text), max(self.minn, 1), self.bucket
         rows = []
         for i in range(count - minn + 1):
@@ -192,9 +250,55 @@ class Subwords:
             self.minn,
             self.maxn,
             self.bucket,
-            self.hash_count if self.kind == "floret" else 0,
+            self.hash_count if self.hash == "murmur3" else 0,
             self._pruning,
         )
+
+
+def _fasttext_strings(text: bytes, starts: list[int], minn: int, maxn: int) -> Iterator[bytes]:
+    """By start, then by length; a bracket alone is no n-gram."""
+    count = len(starts) - 1
+    longest = min(maxn, count)
+    for i in range(count):
+        for n in range(minn, min(longest, count - i) + 1):
+            if n > 1 or 0 < i < count - 1:
+                yield text[starts[i] : starts[i + n]]
+
+
+def _floret_strings(text: bytes, starts: list[int], minn: int, maxn: int) -> Iterator[bytes]:
+    yield text
+    yield from _fasttext_strings(text, starts, minn, maxn)
+
+
+def _spacy_strings(text: bytes, starts: list[int], minn: int, maxn: int) -> Iterator[bytes]:
+    """The text itself, then by length, then by start."""
+    yield text
+    count = len(starts) - 1
+    for n in range(minn, min(maxn, count) + 1):
+        for i in range(count - n + 1):
+            yield text[starts[i] : starts[i + n]]
+
+
+def _fifu_strings(text: bytes, starts: list[int], minn: int, maxn: int) -> Iterator[bytes]:
+    """By start, the longest first."""
+    count = len(starts) - 1
+    for i in range(count):
+        for n in range(min(maxn, count - i), minn - 1, -1):
+            yield text[starts[i] : starts[i + n]]
+
+
+def _fifu_floret_strings(text: bytes, starts: list[int], minn: int, maxn: int) -> Iterator[bytes]:
+    yield text
+    yield from _fifu_strings(text, starts, minn, maxn)
+
+
+_STRINGS: dict[str, Callable[[bytes, list[int], int, int], Iterator[bytes]]] = {
+    "fasttext": _fasttext_strings,
+    "floret": _floret_strings,
+    "spacy": _spacy_strings,
+    "fifu": _fifu_strings,
+    "fifu-floret": _fifu_floret_strings,
+}
 
 
 def _pruning(pruned: Array | None) -> Array:
@@ -235,7 +339,7 @@ def word_rows(key: bytes, entry: int, nwords: int, subwords: Subwords | None, li
     own = entry >= 0 and entry < limit
     if subwords is None:
         return [entry] if own else []
-    if subwords.kind == "floret" and subwords.has_ngrams:
+    if subwords.kind == "floret":
         if key == END_OF_SENTENCE:
             return [0] if entry == 0 else []
         own = entry == 0

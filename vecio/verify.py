@@ -118,13 +118,13 @@ class _Verifier:
         with open_file(path) as e:
             self.report.format, self.report.words = e.format, len(e)
             assert e._file is not None
-            sidecar = _sidecar(e._file.path)
+            sidecar = _sidecar(e._file.path) if isinstance(e._file, MappedFile) else None
             matrices = _matrices(e)
             native = e.format == safetensors.NAME
             self.total = sum(m.nbytes for _, m in matrices) + e._file.size * (native + (sidecar is not None))
-            if sidecar is not None:
+            if sidecar is not None and isinstance(e._file, MappedFile):
                 self.check_sidecar(e._file, sidecar)
-            if native:
+            if native and isinstance(e._file, MappedFile):
                 self.check_digests(e._file)
             if self.check_words(e):
                 self.check_counts(e)

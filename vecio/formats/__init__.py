@@ -1,28 +1,29 @@
-"""The registry: which formats there are, and the four calls that go through it (detect, open, save, reopen).
+"""The registry: which formats there are, and the calls that go through it (detect, open, save, reopen).
 
 Detection goes by content; the name of the file only breaks ties. A format is one module and one line here.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable
 from typing import Any
 
-from .._binary import MappedFile
+from .. import views
+from .._binary import Folder
+from .._sources import acquire
 from ..embeddings import Embeddings
 from ..errors import FormatError, UnknownFormatError, UnsupportedError
+from ..vocabulary import decode
 from . import fasttext, safetensors
-from .base import Format
+from .base import Fate, Format, Source, Written
 
-#: In the order in which they are asked.
+#: In the order in which they are asked: those that a few bytes decide come first.
 FORMATS: tuple[Format, ...] = (safetensors.FORMAT, fasttext.FORMAT, fasttext.FLORET)
 
 #: What other files begin with, for a better answer than "unknown".
 STRANGERS = (
-    (b"\x1f\x8b", "it looks like gzip: unpack it first"),
-    (b"BZh", "it looks like bzip2: unpack it first"),
-    (b"\xfd7zXZ\x00", "it looks like xz: unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "it looks like zstd: unpack it first"),
     (b"PK\x03\x04", "it looks like a zip archive"),
     (b"version https://git-lfs", "it is a Git LFS pointer: the file itself must be fetched (git lfs pull)"),
     (b"<!DOCTYPE", "it looks like an HTML page, not a model: the download failed"),
@@ -32,46 +33,92 @@ STRANGERS = (
     (b"\x80\x03", "it looks like a pickle, which is never read"),
     (b"\x80\x04", "it looks like a pickle, which is never read"),
     (b"\x80\x05", "it looks like a pickle, which is never read"),
-    (b"\x93NUMPY", "it looks like a numpy array without words"),
     (b"\xff\xfe", "it looks like UTF-16"),
     (b"\xfe\xff", "it looks like UTF-16"),
     (b"\xef\xbb\xbf", "it begins with a UTF-8 byte-order mark"),
 )
 
+#: Words of which an error names the first, and how many are looked at in one go.
+BLOCK = 1 << 15
+
 
 def formats() -> list[dict[str, Any]]:
-    """Return what vecio can read and write: one dict a format with name, extensions, read and write."""
+    """Return what vecio can read and write: one dict a format with name, extensions, folder, read and write."""
     return [
-        {"name": f.name, "extensions": list(f.extensions), "read": True, "write": f.write is not None}
+        {
+            "name": f.name,
+            "extensions": list(f.extensions),
+            "folder": f.folder,
+            "read": True,
+            "write": f.write is not None,
+        }
         for f in FORMATS
     ]
 
 
-def detect(path: str | os.PathLike[str]) -> str:
-    """Return the name of the file's format, by its content. Raises UnknownFormatError, FormatError or OSError."""
-    file = MappedFile.open(path)
+def detect(path: Any) -> str:
+    """Return the name of the format, by the content. Raises UnknownFormatError, FormatError or OSError.
+
+    path: whatever `open` takes.
+    """
+    source = acquire(path)
     try:
-        return _recognise(file).name
+        return _recognise(source).name
     finally:
-        file.close()
+        source.close()
 
 
-def open(path: str | os.PathLike[str], *, format: str | None = None, preload: bool = False) -> Embeddings:
-    """Open a file of word vectors where it lies: mapped, read-only, without a copy.
+def open(path: Any, *, format: str | None = None, preload: bool = False, **options: Any) -> Embeddings:
+    """Open a file of word vectors where it lies: mapped, read-only, without a copy where the format allows it.
 
+    path: a file or a folder; bytes, or an open binary file; a file packed by gzip, bzip2, xz or zstd, which is unpacked
+        once into a cache; or "hf://owner/name[/file]", fetched through huggingface_hub (extra `hub`).
     format: its name, where the content is not to be asked. preload: do at once what is else done when first needed.
+    limit: read only the first `limit` words. Further options belong to the format, under gensim's names: no_header,
+        binary, encoding, errors for text and word2vec; words (a file) for arrays without words.
     Raises UnknownFormatError (nothing accepted the file), FormatError (it contradicts its format) or OSError.
     """
-    file = MappedFile.open(path)
+    source = acquire(path)
     try:
-        chosen = _recognise(file) if format is None else _named(format)
-        embeddings = chosen.read(file)
+        chosen = _recognise(source, options) if format is None else named(format)
+        embeddings = _read(chosen, source, options)
     except BaseException:
-        file.close()
+        source.close()
         raise
-    embeddings._parts.reopen = reopen
-    embeddings._parts.options = {} if format is None else {"format": format}
+    if isinstance(path, (str, os.PathLike)):
+        embeddings._parts.reopen = reopen
+        embeddings._parts.options = options if format is None else {"format": format, **options}
     return embeddings.preload() if preload else embeddings
+
+
+def _read(chosen: Format, source: Source, options: dict[str, Any]) -> Embeddings:
+    if chosen.folder != isinstance(source, Folder):
+        found = "a folder" if isinstance(source, Folder) else "a file"
+        raise FormatError(
+            source.path, f"{chosen.name} is {'a folder' if chosen.folder else 'a file'}", found=found
+        )
+    known = _options(chosen.read)
+    given = {name: value for name, value in options.items() if value is not None}
+    limit = given.pop("limit", None) if "limit" not in known else None
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise ValueError(f"limit must be a number of words, not {limit!r}")
+    _refuse_unknown(chosen, "read", known | {"limit"}, given)
+    embeddings = chosen.read(source, **given)
+    return embeddings if limit is None else views.first(embeddings, limit)
+
+
+def _options(function: Callable[..., Any]) -> set[str]:
+    """Return the names of a reader's or writer's own options."""
+    parameters = inspect.signature(function).parameters.values()
+    own = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return own - {"embeddings", "path", "source", "file", "dtype", "progress"}
+
+
+def _refuse_unknown(chosen: Format, verb: str, known: set[str], given: dict[str, Any]) -> None:
+    wrong = sorted(set(given) - known)
+    if wrong:
+        there = ", ".join(sorted(known)) or "none"
+        raise TypeError(f"{chosen.name} has no option {wrong[0]!r} to {verb}; there are: {there}")
 
 
 def reopen(path: str, identity: str, options: dict[str, Any]) -> Embeddings:
@@ -91,24 +138,97 @@ def save(
     format: str | None = None,
     dtype: str | None = None,
     **options: Any,
-) -> None:
-    """Write `embeddings` to `path` in the format that is named, or that its extension says."""
-    writer = target_format(path, format)
-    assert writer.write is not None
-    writer.write(embeddings, path, dtype=dtype, **options)
+) -> Written:
+    """Write `embeddings` to `path` in the format that is named, or that its extension says.
+
+    drop: leave out words that the format cannot hold; without it they are refused. Further options: the writer's.
+    """
+    chosen = target_format(path, format)
+    prepared, _ = prepare(embeddings, chosen, path, drop=bool(options.pop("drop", False)))
+    return write(prepared, chosen, path, dtype, options)
+
+
+def write(
+    embeddings: Embeddings,
+    chosen: Format,
+    path: str | os.PathLike[str],
+    dtype: str | None,
+    options: dict[str, Any],
+) -> Written:
+    """Hand a prepared model to the writer of a format."""
+    assert chosen.write is not None
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    progress = given.pop("progress", None)
+    _refuse_unknown(chosen, "write", _options(chosen.write), given)
+    return chosen.write(embeddings, path, dtype=dtype, progress=progress, **given)
+
+
+def fate_of(embeddings: Embeddings, chosen: Format, dtype: str | None, options: dict[str, Any]) -> Fate:
+    """Return what writing a model in a format will keep, round and lose."""
+    assert chosen.fate is not None
+    return chosen.fate(embeddings, dtype, options)
+
+
+def prepare(
+    embeddings: Embeddings, chosen: Format, path: object, *, drop: bool = False
+) -> tuple[Embeddings, list[str]]:
+    """Return the model as the format can hold it, and what was left out.
+
+    Words that occur twice are left out where a format holds each word once (the first is the one that look-ups find).
+    Words that the format cannot spell are refused, or left out with `drop`.
+    """
+    lost = []
+    if chosen.unique:
+        rows = views.distinct(embeddings)
+        if rows is not None:
+            lost.append(f"{len(embeddings) - len(rows):,} rows of words that occur before")
+            embeddings = views.select(embeddings, words=rows)
+    if chosen.refuses is not None:
+        keep, example, reason = _spellable(embeddings, chosen.refuses)
+        if keep is not None and not drop:
+            raise UnsupportedError(
+                f"{path}: {chosen.name} cannot hold {len(embeddings) - len(keep):,} of the words, the first is "
+                f"{example}: {reason} (drop leaves them out)"
+            )
+        if keep is not None:
+            lost.append(
+                f"{len(embeddings) - len(keep):,} words that {chosen.name} cannot hold, such as {example}"
+            )
+            embeddings = views.select(embeddings, words=keep)
+    return embeddings, lost
+
+
+def _spellable(e: Embeddings, refuses: Callable[[bytes], str | None]) -> tuple[Any, str, str]:
+    """Return the rows of the words that can be written (None: all), and the first other word with its reason."""
+    import numpy as np
+
+    bad: list[int] = []
+    example, why = "", ""
+    for start in range(0, len(e), BLOCK):
+        for i, key in enumerate(e._vocabulary.entries(start, min(start + BLOCK, len(e))), start):
+            reason = refuses(key)
+            if reason is not None:
+                if not bad:
+                    shown = ascii(decode(key))
+                    example, why = f"{shown if len(shown) < 60 else shown[:57] + '...'} (row {i})", reason
+                bad.append(i)
+    if not bad:
+        return None, "", ""
+    return np.delete(np.arange(len(e)), bad), example, why
 
 
 def target_format(path: str | os.PathLike[str], format: str | None = None) -> Format:
     """Return the format to write `path` in; UnsupportedError when there is none or vecio does not write it."""
     if format is not None:
-        chosen = _named(format)
+        chosen = named(format)
     else:
         extension = os.path.splitext(os.fsdecode(path))[1].lower()
         by_name = [f for f in FORMATS if extension in f.extensions]
         if not by_name:
-            known = ", ".join(f.extensions[0] for f in FORMATS if f.write is not None)
+            known = ", ".join(f.extensions[0] for f in FORMATS if f.write is not None and f.extensions)
             raise UnsupportedError(
-                f"{os.fsdecode(path)}: no format has the extension {extension!r}; there are {known}"
+                f"{os.fsdecode(path)}: no format has the extension {extension!r}; there are {known} "
+                f"(formats that are folders must be named)"
             )
         chosen = next((f for f in by_name if f.write is not None), by_name[0])
     if chosen.write is None:
@@ -116,26 +236,33 @@ def target_format(path: str | os.PathLike[str], format: str | None = None) -> Fo
     return chosen
 
 
-def _named(name: str) -> Format:
+def named(name: str) -> Format:
+    """Return the format of this name; ValueError where there is none."""
     for candidate in FORMATS:
         if candidate.name == name:
             return candidate
     raise ValueError(f"no format is called {name!r}; there are {', '.join(f.name for f in FORMATS)}")
 
 
-def _recognise(file: MappedFile) -> Format:
+def _recognise(source: Source, options: dict[str, Any] | None = None) -> Format:
     reasons = []
+    folder = isinstance(source, Folder)
     for candidate in FORMATS:
-        reason = candidate.detect(file)
+        if candidate.folder != folder:
+            continue
+        reason = candidate.detect(source)
         if reason is None:
             return candidate
         reasons.append(f"{candidate.name}: {reason}")
-    head = file.map[:64].lstrip()
+    if isinstance(source, Folder):
+        raise UnknownFormatError(f"{source.path}: no format accepts this folder; {'; '.join(reasons)}")
+    head = source.map[:64].lstrip()
     hint = next(
-        (text for start, text in STRANGERS if file.map[: len(start)] == start or head.startswith(start)), None
+        (text for start, text in STRANGERS if source.map[: len(start)] == start or head.startswith(start)),
+        None,
     )
     raise UnknownFormatError(
-        f"{file.path}: no format accepts this file of {file.size} bytes"
+        f"{source.path}: no format accepts this file of {source.size} bytes"
         + (f" ({hint})" if hint else "")
         + "; "
         + "; ".join(reasons)

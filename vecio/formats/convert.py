@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from ..embeddings import Embeddings
 from ..errors import FormatError, VecioError
+from . import fate_of, prepare, target_format, write
 from . import open as open_file
-from . import safetensors, target_format
+from .base import UNKNOWN, Fate, Format, Written, properties
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -90,107 +91,90 @@ class ConversionReport:
 
 
 def convert(
-    src: str | os.PathLike[str],
+    src: Any,
     dst: str | os.PathLike[str],
     *,
     format: str | None = None,
     dtype: str | None = None,
-    raw_rows: bool = False,
+    strict: bool = False,
+    drop: bool = False,
+    source: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> ConversionReport:
-    """Convert the file `src` to `dst`, whose extension says the format unless `format` names one.
+    """Convert `src` (whatever `vecio.open` takes) to `dst`, whose extension says the format unless `format` names one.
 
     Streaming and atomic: memory does not grow with the file, and `dst` is the old file or the whole new one. dtype:
-    "float32", "float16" or "int8"; None keeps that of the source. raw_rows: keep what the original file needs to be
-    written again. progress: called with rows done and rows in all. Further options belong to the target's format.
+    "float32", "float16", "int8" or "pqN"; None keeps that of the source as far as the format can. strict: refuse to
+    lose anything (VecioError, before a byte is written). drop: leave out words that the format cannot hold. source:
+    options of `vecio.open`. progress: called with rows done and rows in all. Further options belong to the target's
+    format.
 
     Raises UnsupportedError for a format that cannot be written, VecioError when `dst` is `src` itself and something of
     it would be lost, and what opening `src` raises.
     """
     began = time.perf_counter()
     chosen = target_format(dst, format)
-    assert chosen.write is not None
-    with open_file(src) as source:
-        rounded, lost = _losses(source, dtype, raw_rows)
-        if (rounded or lost) and os.path.exists(dst) and os.path.samefile(src, dst):
-            raise VecioError(
-                f"{os.fsdecode(dst)}: writing the file over itself would lose {(rounded + lost)[0]}"
-            )
-        source_bytes = os.stat(src).st_size
-        written = chosen.write(source, dst, dtype=dtype, raw_rows=raw_rows, progress=progress, **options)
+    with open_file(src, **(source or {})) as opened:
+        model, left_out = prepare(opened, chosen, dst, drop=drop)
+        fate = fate_of(model, chosen, dtype, options)
+        fate.lost += left_out
+        _refuse_losses(src, dst, chosen, fate, strict)
         report = ConversionReport(
-            source=os.fsdecode(src),
+            source=_name(src, opened),
             target=os.fsdecode(dst),
-            source_format=source.format,
+            source_format=opened.format,
             format=chosen.name,
-            dtype=safetensors.choose_dtype(source, dtype),
-            words=len(source),
-            dim=source.dim,
-            grams=0 if source._grams is None else len(source._grams),
-            labels=len(source.labels),
-            source_bytes=source_bytes,
-            target_bytes=os.stat(dst).st_size,
+            dtype=fate.dtype,
+            words=len(model),
+            dim=model.dim,
+            grams=0 if model._grams is None else len(model._grams),
+            labels=len(model.labels),
+            source_bytes=opened._file.size if opened._file is not None else 0,
+            target_bytes=0,
             seconds=0.0,
-            kept=_kept(source, raw_rows),
-            approximated=rounded,
-            lost=lost,
+            kept=fate.kept,
+            approximated=fate.approximated,
+            lost=fate.lost,
         )
-        if isinstance(written, safetensors.Written):
-            _add_rounding(report, written)
+        written = write(model, chosen, dst, dtype, {**options, "progress": progress})
+        report.dtype = written.dtype
+        report.lost += written.notes
         with open_file(dst, format=chosen.name) as target:
-            _compare(source, target, report)
+            assert target._file is not None
+            report.target_bytes = target._file.size
+            _compare(model, target, report)
+        _add_rounding(report, written)
     report.seconds = time.perf_counter() - began
     return report
 
 
-def _losses(e: Embeddings, dtype: str | None, raw_rows: bool) -> tuple[list[str], list[str]]:
-    """Return what will be rounded, and what will be left out."""
-    chosen = safetensors.choose_dtype(e, dtype)
-    rounded, lost = [], []
-    exact = {"float32": ("float32", "float16", "int8", "pq"), "float16": ("float16",), "int8": ("int8",)}[
-        chosen
-    ]
-    computed = not e._accumulated and e._subwords is not None and e._classifier is None
-    if e.dtype not in exact or (computed and chosen != "float32"):
-        rounded.append(f"the word vectors, as {chosen}")
-    if e._grams is not None and e._grams.dtype not in exact:
-        rounded.append(f"the n-gram rows, as {chosen}")
-    if rounded and e._classifier is not None:
-        rounded.append("the probabilities of labels, which follow from them")
-    if e._classifier is None and not raw_rows:
-        if computed or e._parts.raw_words is not None:
-            lost.append(
-                "the words' own rows: the vectors are kept, the original file cannot be written again"
-            )
-        if e._parts.output is not None:
-            lost.append("the output matrix of the training (raw_rows keeps both)")
-    return rounded, lost
+def _name(src: Any, opened: Embeddings) -> str:
+    return os.fsdecode(src) if isinstance(src, (str, bytes, os.PathLike)) else str(opened.path)
 
 
-def _kept(e: Embeddings, raw_rows: bool) -> list[str]:
-    kept = ["the words, their order and bytes"]
-    if e._vocabulary.counts is not None:
-        kept.append("their counts")
-    if e._subwords is not None and e._subwords.has_ngrams:
-        kept.append("vectors for unknown words")
-    if e._classifier is not None:
-        kept.append("labels and their prediction")
-    if raw_rows and e._classifier is None:
-        kept.append("the words' own rows and the output matrix")
-    return kept + ["the settings"]
+def _refuse_losses(src: Any, dst: Any, chosen: Format, fate: Fate, strict: bool) -> None:
+    """Raise where something would be lost and must not be."""
+    if strict and fate.lost:
+        raise VecioError(f"{os.fsdecode(dst)}: {chosen.name} would lose {'; '.join(fate.lost)}")
+    changed = fate.approximated + fate.lost
+    if changed and isinstance(src, (str, bytes, os.PathLike)) and os.path.exists(src) and os.path.exists(dst):
+        if os.path.samefile(src, dst):
+            raise VecioError(f"{os.fsdecode(dst)}: writing the file over itself would lose {changed[0]}")
 
 
-def _add_rounding(report: ConversionReport, written: safetensors.Written) -> None:
-    """Add what the writer counted on its way over all rows."""
-    words, grams = written.words, written.grams
-    report.dtype = written.dtype
-    report.largest_error, report.mean_error = words.largest_error, words.mean_error
-    report.least_cosine, report.mean_cosine = words.least_cosine, words.mean_cosine
-    for name, tally in (("word vectors", words), ("n-gram rows", grams)):
-        if tally.lost and written.dtype == "float16":
+def _add_rounding(report: ConversionReport, written: Written) -> None:
+    """Add what the writer counted on its way over all rows: it stands for more than the sample."""
+    if written.words is not None:
+        words = written.words
+        report.largest_error, report.mean_error = words.largest_error, words.mean_error
+        report.least_cosine, report.mean_cosine = words.least_cosine, words.mean_cosine
+    for name, tally in (("word vectors", written.words), ("n-gram rows", written.grams)):
+        if tally is None or not tally.lost:
+            continue
+        if written.dtype == "float16":
             report.lost.append(f"{tally.lost:,} numbers of the {name} beyond 65,504: infinite as float16")
-        elif tally.lost:
+        else:
             report.lost.append(f"{tally.lost:,} {name} with NaN or infinite numbers: all NaN as int8")
 
 
@@ -208,14 +192,31 @@ def _compare(source: Embeddings, target: Embeddings, report: ConversionReport) -
     unknown = [a + b for a, b in zip(words[:-1:7], words[1::7], strict=False)]
     old, new = _read(source, unknown), _read(target, unknown)
     if not report.approximated:
-        same = _bits(before) == _bits(after) and _bits(old) == _bits(new)
+        same = _bits(before) == _bits(after) and (UNKNOWN in report.lost or _bits(old) == _bits(new))
         if not same:
             raise FormatError(report.target, "written and read back, the vectors differ from the source's")
         return
-    if source._subwords is not None and source._subwords.has_ngrams and unknown:
+    _add_errors(report, before, after)
+    if UNKNOWN not in report.lost and UNKNOWN in properties(source) and unknown:
         report.unknown_error = _largest(np.abs(old - new))
     if len(rows) > NEIGHBOURS:
         report.neighbour_overlap = _overlap(before, after)
+
+
+def _add_errors(report: ConversionReport, before: Floats, after: Floats) -> None:
+    """Add the errors of a sample; a writer that counted all rows puts its own figures in their place."""
+    with np.errstate(all="ignore"):
+        errors = np.abs(before.astype(np.float64) - after)
+        products = (before.astype(np.float64) * after).sum(axis=1)
+        norms = np.sqrt(
+            (before.astype(np.float64) ** 2).sum(axis=1) * (after.astype(np.float64) ** 2).sum(axis=1)
+        )
+        cosines = products[norms > 0] / norms[norms > 0]
+    finite = errors[np.isfinite(errors)]
+    report.largest_error, report.mean_error = _largest(errors), float(finite.mean()) if len(finite) else 0.0
+    cosines = cosines[np.isfinite(cosines)]
+    if len(cosines):
+        report.least_cosine, report.mean_cosine = float(cosines.min()), float(cosines.mean())
 
 
 def _read(e: Embeddings, words: list[bytes]) -> Floats:

@@ -11,8 +11,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,7 +28,8 @@ from ..errors import FormatError, UnsupportedError
 from ..matrix import Float16, Float32, Int8, Matrix, ProductQuantised
 from ..subwords import Subwords
 from ..vocabulary import Vocabulary, table_length
-from .base import Format
+from .base import COUNTS, LABELS, RAW, SETTINGS, UNKNOWN, Fate, Format, Written
+from .base import fate as common_fate
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -360,15 +360,6 @@ class _Reader:
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Written:
-    """What `write` did: the dtype, and what rounding did to the word rows and the n-gram rows."""
-
-    dtype: str
-    words: Tally
-    grams: Tally
-
-
 def write(
     embeddings: Embeddings,
     path: str | os.PathLike[str],
@@ -655,7 +646,7 @@ class _Writer:
         if source is None:
             return round_rows(_vectors(e, start, stop), dtype, tally)
         block = source.block(start, stop)
-        if dtype == "float32" or source.dtype != dtype:
+        if dtype == "float32" or source.dtype != dtype or not source.compiled:
             return round_rows(block, dtype, tally)
         values, *scales = source.part(start, stop).kernel()
         return Stored(
@@ -685,4 +676,10 @@ def _release(e: Embeddings, matrix: Matrix | None, start: int, stop: int | None)
         e._advise(matrix.part(start, len(matrix) if stop is None else stop), "DONTNEED", LEAST_RELEASED)
 
 
-FORMAT = Format(NAME, (".safetensors",), detect, read, write)
+def fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any]) -> Fate:
+    """Return what the file will keep, round and lose."""
+    carried = [COUNTS, UNKNOWN, LABELS, SETTINGS]
+    return common_fate(e, choose_dtype(e, dtype), carried + ([RAW] if options.get("raw_rows") else []))
+
+
+FORMAT = Format(NAME, (".safetensors",), detect, read, write, fate=fate)

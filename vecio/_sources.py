@@ -1,0 +1,199 @@
+"""What `vecio.open` can be given besides the path of a file: folders, bytes, open files, packed files, hf:// names.
+
+Everything ends as a mapped file or a folder. A packed file (gzip, bzip2, xz, zstd) is unpacked once, as a stream, into
+a cache whose entries are named after the file's identity: path, length and time of the last change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from typing import IO, Any, BinaryIO
+
+from ._binary import Folder, MappedFile, atomic_write
+from .errors import FormatError, TruncatedError, VecioError
+
+#: Bytes that are read at a time.
+BLOCK = 1 << 20
+#: What unpacks to more than FREE bytes must not be more than RATIO times as large as it was packed: vectors never are.
+FREE, RATIO = 16 << 20, 100
+HUB = "hf://"
+
+
+def acquire(source: Any) -> MappedFile | Folder:
+    """Return what `source` names or is, mapped. Raises VecioError, OSError, TypeError."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return MappedFile.of_bytes([bytes(source)], "<bytes>")
+    if hasattr(source, "read"):
+        return _of_stream(source)
+    if isinstance(source, str) and source.startswith(HUB):
+        from ._hub import fetch
+
+        return acquire(fetch(source.removeprefix(HUB)))
+    path = os.fspath(source)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    if "\0" not in path and os.path.isdir(path):
+        return Folder.open(path)
+    file = MappedFile.open(path)
+    unpack = _unpacker(file.map[:6])
+    if unpack is None:
+        return file
+    try:
+        return _unpacked(file, unpack)
+    finally:
+        file.close()
+
+
+def _of_stream(stream: IO[bytes]) -> MappedFile:
+    """Map an open binary file: in place where it is a regular file at its start, else a copy of what it still gives."""
+    name = str(getattr(stream, "name", f"<{type(stream).__name__}>"))
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # not a file of the system: read it
+        descriptor = stream.fileno()
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and stream.tell() == 0:
+            return MappedFile.of_descriptor(descriptor, name)
+
+    def pieces() -> Iterator[bytes]:
+        while piece := stream.read(BLOCK):
+            if not isinstance(piece, (bytes, bytearray, memoryview)):
+                raise TypeError("vecio.open needs a file that was opened in binary mode")
+            yield piece
+
+    return MappedFile.of_bytes(pieces(), name)
+
+
+# -- packed files --------------------------------------------------------------------------------------------------
+
+Opener = Callable[[BinaryIO], IO[bytes]]
+
+
+def _unpacker(head: bytes) -> Opener | None:
+    """Return what opens a packed stream that begins like this, or None for a file that is not packed."""
+    if head.startswith(b"\x1f\x8b"):
+        return _gzip
+    if head.startswith(b"BZh"):
+        return _bzip2
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return _xz
+    return _zstd if head.startswith(b"\x28\xb5\x2f\xfd") else None
+
+
+def _gzip(stream: BinaryIO) -> Any:
+    import gzip
+
+    return gzip.GzipFile(fileobj=stream)
+
+
+def _bzip2(stream: BinaryIO) -> IO[bytes]:
+    import bz2
+
+    return bz2.BZ2File(stream)
+
+
+def _xz(stream: BinaryIO) -> IO[bytes]:
+    import lzma
+
+    return lzma.LZMAFile(stream)
+
+
+def _zstd(stream: BinaryIO) -> IO[bytes]:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        return zstd.ZstdFile(stream)
+    try:
+        import zstandard
+    except ImportError:
+        raise VecioError("reading zstd needs the package zstandard: pip install 'vecio[zstd]'") from None
+    reader: IO[bytes] = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
+        stream, read_across_frames=True
+    )
+    return reader
+
+
+def cache_folder() -> str:
+    """Return the folder of unpacked files: VECIO_CACHE, else `vecio` in the user's cache folder."""
+    named = os.environ.get("VECIO_CACHE")
+    if named:
+        return named
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "vecio")
+
+
+def _unpacked(file: MappedFile, unpack: Opener) -> MappedFile:
+    """Return the unpacked content of a file, from the cache if it is there; it keeps the packed file's name."""
+    import hashlib  # 20 ms that other files must not wait for
+
+    status = os.stat(file.path)
+    identity = f"{os.path.realpath(file.path)}\0{status.st_size}\0{status.st_mtime_ns}\0{file.identity()}"
+    key = hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]
+    stem = os.path.splitext(os.path.basename(file.path))[0][:80]
+    place = os.path.join(cache_folder(), f"{key}-{stem}")
+    with contextlib.suppress(OSError):
+        return _mapped_as(place, file.path)
+    os.makedirs(cache_folder(), exist_ok=True)
+    with open(file.path, "rb") as packed, atomic_write(place) as target:
+        for piece in _pieces(packed, unpack, file):
+            target.write(piece)
+    return _mapped_as(place, file.path)
+
+
+def _mapped_as(place: str, path: str) -> MappedFile:
+    """Map the file at `place` under the name `path`."""
+    fd = os.open(place, os.O_RDONLY)
+    try:
+        mapped = MappedFile.of_descriptor(fd, path)
+    finally:
+        os.close(fd)
+    mapped.unpacked = place
+    return mapped
+
+
+def _pieces(packed: BinaryIO, unpack: Opener, file: MappedFile) -> Iterator[bytes]:
+    """Yield the unpacked content; damaged streams and bombs raise FormatError."""
+    import lzma
+    import zlib
+
+    errors: tuple[type[Exception], ...] = (zlib.error, lzma.LZMAError, ValueError)
+    with contextlib.suppress(ImportError):
+        import zstandard
+
+        errors = (*errors, zstandard.ZstdError)
+    done = 0
+    try:
+        with unpack(packed) as stream:
+            while piece := stream.read(BLOCK):
+                done += len(piece)
+                if done > FREE and done > RATIO * max(1, packed.tell()):
+                    raise FormatError(
+                        file.path,
+                        "it unpacks to far more than vectors can (unpack it yourself if it is what you want)",
+                        offset=packed.tell(),
+                        expected=f"at most {RATIO} times its size",
+                        found=f"more than {done} bytes",
+                    )
+                yield piece
+    except EOFError:
+        raise TruncatedError(
+            file.path,
+            "the packed stream ends in the middle",
+            offset=file.size,
+            found=f"{done} bytes unpacked",
+        ) from None
+    except errors as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(
+            file.path, f"the packed stream is damaged ({str(error)[:80]})", found=f"{done} bytes"
+        ) from None
+    except OSError as error:
+        if error.errno is None:  # what gzip and bz2 raise for damaged streams
+            raise FormatError(file.path, f"the packed stream is damaged ({str(error)[:80]})") from None
+        raise
+    if not done:
+        raise TruncatedError(
+            file.path, "the packed file is empty", expected="at least 8 bytes", found="0 bytes"
+        )
