@@ -1,4 +1,4 @@
-"""fastText's `.bin` and `.ftz`, and floret's `.bin`: read in place. The bytes are described in `specs/fasttext.md`.
+"""Reads fastText's `.bin` and `.ftz`, and floret's `.bin`, in place.
 
 A dense file is opened without a scan: the places of both matrices follow from the header and the file's length, and
 their own headers must agree there. A small dictionary is checked entry by entry all the same; a large one when its
@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import _effort
-from .._binary import Cursor, MappedFile
-from ..classifier import Classifier
-from ..embeddings import Embeddings, Parts
-from ..errors import FormatError, TruncatedError
-from ..matrix import Float32, Matrix, ProductQuantised
-from ..subwords import Subwords
-from ..vocabulary import UNDECIDED, Vocabulary
-from .base import Format
+from ... import _effort
+from ..._binary import Cursor, MappedFile
+from ...classifier import Classifier
+from ...embeddings import Embeddings, Parts
+from ...errors import FormatError, TruncatedError
+from ...matrix import Float32, Matrix, ProductQuantised
+from ...subwords import Subwords
+from ...vocabulary import UNDECIDED, Vocabulary
 
 Array = npt.NDArray[Any]
 
@@ -263,23 +262,26 @@ def _forget_ngrams_of_old_classifiers(header: Header) -> None:
 def _tail(file: MappedFile, header: Header) -> tuple[int, int | None] | None:
     """Return where the input and output matrices' headers begin if both are dense, by arithmetic from the file's end.
 
-    The output may be missing altogether (files of the Rust finalfusion library). None when the bytes there disagree.
+    A word model's output may be empty, or missing altogether (files of the Rust finalfusion library); its place is
+    None then. None when the bytes there disagree.
     """
     dim, flag = int(header.args["dim"]), header.flag
     head = flag + 16
     whole_input = head + 4 * header.rows * dim
-    whole_output = head + 4 * header.output_rows * dim
     least = header.dictionary + header.size * ENTRY_REST
-    place = file.size - whole_output - whole_input
-    output = place + whole_input
-    if (
-        place >= least
-        and _dense_header(file, place, flag, header.rows, dim, {0})
-        and _dense_header(file, output, flag, header.output_rows, dim, {0, 1})
-    ):
-        return place, output
+    for rows in (header.output_rows, 0):
+        output = file.size - head - 4 * rows * dim
+        place = output - whole_input
+        if (
+            place >= least
+            and _dense_header(file, place, flag, header.rows, dim, {0})
+            and _dense_header(file, output, flag, rows, dim, {0, 1})
+        ):
+            return place, output if rows else None
+        if header.supervised:
+            return None
     place = file.size - whole_input
-    if not header.supervised and place >= least and _dense_header(file, place, flag, header.rows, dim, {0}):
+    if place >= least and _dense_header(file, place, flag, header.rows, dim, {0}):
         return place, None
     return None
 
@@ -376,9 +378,12 @@ def _read_output(cursor: Cursor, header: Header, quantised: bool) -> Matrix | No
     if cursor.offset == cursor.file.size and not header.supervised:
         return None  # the Rust finalfusion library writes no output matrix
     flag = header.flag and _read_flag(cursor, "the flag of the output matrix (qout)")
-    return _read_matrix(
-        cursor, bool(quantised and flag), "the output matrix", header.output_rows, int(header.args["dim"])
-    )
+    dim = int(header.args["dim"])
+    empty = struct.pack("<qq", 0, dim)
+    if not header.supervised and not flag and cursor.file.bytes(cursor.offset, cursor.offset + 17) == empty:
+        cursor.skip(16, "the shape of the output matrix")
+        return None
+    return _read_matrix(cursor, bool(quantised and flag), "the output matrix", header.output_rows, dim)
 
 
 def _read_matrix(cursor: Cursor, quantised: bool, what: str, rows: int, dim: int) -> Matrix:
@@ -429,12 +434,35 @@ def _read_quantised(cursor: Cursor, what: str, rows: int, dim: int) -> Matrix:
     place = cursor.skip(codesize, f"the codes of {what}")
     codes = cursor.file.array(np.uint8, (rows, pieces), place, f"the codes of {what}")
     dsub, centroids = _read_quantiser(cursor, what, dim, pieces)
-    norms = np.zeros(0, np.float32)
-    if qnorm:
-        place = cursor.skip(rows, f"the norm codes of {what}")
-        norm_codes = cursor.file.array(np.uint8, rows, place, f"the norm codes of {what}")
-        norms = _read_quantiser(cursor, f"the norms of {what}", 1, 1)[1][norm_codes]
-    return ProductQuantised(codes, centroids, dim, dsub, norms)
+    if not qnorm:
+        return Quantised(codes, centroids, dim, dsub, None, None)
+    place = cursor.skip(rows, f"the norm codes of {what}")
+    norm_codes = cursor.file.array(np.uint8, rows, place, f"the norm codes of {what}")
+    levels = _read_quantiser(cursor, f"the norms of {what}", 1, 1)[1]
+    return Quantised(codes, centroids, dim, dsub, norm_codes, levels)
+
+
+class Quantised(ProductQuantised):
+    """fastText's quantised matrix with its norms as the file has them: a code for each row, and what the codes mean."""
+
+    def __init__(
+        self,
+        codes: Array,
+        centroids: Array,
+        dim: int,
+        dsub: int,
+        norm_codes: Array | None,
+        levels: Array | None,
+    ) -> None:
+        norms = np.zeros(0, np.float32) if norm_codes is None or levels is None else levels[norm_codes]
+        super().__init__(codes, centroids, dim, dsub, norms)
+        self.norm_codes, self.levels = norm_codes, levels
+
+    def part(self, start: int, stop: int) -> Matrix:
+        norm_codes = None if self.norm_codes is None else self.norm_codes[start:stop]
+        return Quantised(
+            self.codes[start:stop], self.centroids, self.shape[1], self.dsub, norm_codes, self.levels
+        )
 
 
 def _read_quantiser(cursor: Cursor, what: str, dim: int, pieces: int) -> tuple[int, Array]:
@@ -483,7 +511,7 @@ def scan(file: MappedFile, header: Header, end: int | None = None) -> Array:
 
 
 def _scan_compiled(file: MappedFile, header: Header, stop: int) -> tuple[Array, int, int]:
-    from ..kernels import lookup
+    from ...kernels import lookup
 
     blob = file.array(np.uint8, stop - header.dictionary, header.dictionary, "the dictionary")
     offsets = np.empty(header.size + 1, np.int64)
@@ -679,7 +707,3 @@ def _metadata(header: Header, layout: Layout) -> dict[str, Any]:
         "quantized": layout.quantised,
         "pruned": None if layout.pruned is None else len(layout.pruned),
     }
-
-
-FORMAT = Format("fasttext", (".bin", ".ftz"), detect, read)
-FLORET = Format("floret", (".bin",), detect_floret, read)
