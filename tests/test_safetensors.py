@@ -752,8 +752,8 @@ def test_blocks_and_threads_do_not_show(tmp_path: Path, monkeypatch: pytest.Monk
     layout.write(
         source, tmp_path / "a.safetensors", "int8", progress=lambda done, total: calls.append((done, total))
     )
-    monkeypatch.setattr(layout, "BLOCK_BYTES", 1000)
-    monkeypatch.setattr(layout, "CHUNK", 3)
+    monkeypatch.setattr(layout.writer, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(layout.writer, "CHUNK", 3)
     monkeypatch.setenv("VECIO_THREADS", "3")
     layout.write(source, tmp_path / "b.safetensors", "int8")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
@@ -942,8 +942,8 @@ def test_later_layouts(tiny: Path, tmp_path: Path) -> None:
 
     path = remade(tiny, tmp_path / "m.safetensors", extend)
     assert np.array_equal(vecio.open(path)["alpha"], vecio.open(tiny)["alpha"])
-    path = remade(tiny, tmp_path / "n.safetensors", meta(min_reader="2"))
-    with pytest.raises(UnsupportedError, match=r"layout 2.*up to 1"):
+    path = remade(tiny, tmp_path / "n.safetensors", meta(min_reader="3"))
+    with pytest.raises(UnsupportedError, match=r"layout 3.*up to 2"):
         vecio.open(path)
 
 
@@ -979,7 +979,7 @@ def test_damaged_vocabularies_neither_crash_nor_mislead(
     path = remade(tiny, tmp_path / "m.safetensors", change)
     with pytest.raises(FormatError, match=r"vocab\..* does not have its checksum"):
         vecio.open(path)
-    monkeypatch.setattr(layout, "EAGER", -1)  # as if it were a large file, which is not read when opened
+    monkeypatch.setattr(layout.reader, "EAGER", -1)  # as if it were a large file, which is not read when opened
     sound, e = vecio.open(tiny), vecio.open(path)
     names = ["alpha", "beta", "gamma", ""]
     for i, word in enumerate(names):
@@ -1082,7 +1082,7 @@ def test_a_failing_write_leaves_the_old_file(
             if call in ("fsync", "replace"):
                 patch.setattr(os, call, failing(getattr(os, call)))
             else:
-                patch.setattr(layout, "atomic_write", with_streams(failing, call))
+                patch.setattr(layout.writer, "atomic_write", with_streams(failing, call))
             try:
                 source.save(path, dtype="float16")
             except OSError as error:
