@@ -476,7 +476,7 @@ def test_convert_does_not_replace_files_unasked(run: Run, tmp_path: Path) -> Non
 def test_convert_refuses_what_cannot_be_written(run: Run, tmp_path: Path) -> None:
     assert_error(run("convert", WORDS, tmp_path / "words.xyz"), 1, ".xyz")
     assert_error(run("convert", WORDS, tmp_path / "words.x", "--format", "nosuch"), 2, "nosuch", "there are")
-    assert_error(run("convert", WORDS, tmp_path / "words.x", "--dtype", "float8"), 2, "float8")
+    assert_error(run("convert", WORDS, tmp_path / "words.safetensors", "--dtype", "float8"), 2, "float8")
     assert_error(run("convert", tmp_path / "nosuch.bin", tmp_path / "a.safetensors"), 1, "nosuch.bin")
     assert os.listdir(tmp_path) == []
 
@@ -746,3 +746,22 @@ def test_plugins_run(run: Run, plugins: Path) -> None:
     assert_error(run("tools", "two"), 1, "thing: No such thing")
     assert_error(run("gone"), 1, "'gone' cannot be loaded", "vecio_test_nowhere")
     assert run("get", WORDS, "die").code == 0
+
+
+def test_convert_takes_options_of_both_formats(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "a.safetensors"
+    assert_error(run("convert", WORDS, target, "-O", "nosuch=1"), 2, "nosuch", "there are")
+    assert_error(run("convert", WORDS, target, "-O", "nosuch"), 2, "NAME=VALUE")
+    assert_error(run("convert", WORDS, target, "--read-option", "nosuch=true"), 2, "nosuch")
+    assert_error(run("convert", WORDS, target, "--strict"), 1, "would lose", "output matrix")
+    assert os.listdir(tmp_path) == []
+    (report,) = run("convert", WORDS, target, "--limit", "7", "--json").objects
+    assert report["words"] == 7 and run("info", target, "--json").objects[0]["words"] == 7
+
+
+def test_neighbours_in_a_model_without_words(run: Run) -> None:
+    table = Path(__file__).parent / "data" / "floret" / "floret-hc4.floret"
+    assert_error(run("nn", table, "house"), 1, "no list of words")
+    assert_error(run("analogy", table, "a", "b", "c"), 1, "no list of words")
+    assert run("get", table, "house").code == 0
+    assert "words          0" in run("info", table).out.decode()

@@ -127,7 +127,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="extension"):
         vecio.convert(SG, tmp_path / "m.xyz")
     with pytest.raises(UnsupportedError, match="does not write"):
-        vecio.convert(SG, tmp_path / "m.bin")
+        vecio.convert(SG, tmp_path / "m.magnitude")
     with pytest.raises(ValueError, match="no format"):
         vecio.convert(SG, tmp_path / "m", format="nonsense")
     with pytest.raises(ValueError, match="dtype"):
@@ -299,7 +299,7 @@ def test_every_tensor_has_its_digest(dtype: str, tmp_path: Path, monkeypatch: py
     tensors = read_header(file).tensors
     file.close()
     assert vecio.verify(path).digests == len(tensors)
-    monkeypatch.setattr(layout, "EAGER", -1)  # as in a large file
+    monkeypatch.setattr(layout.reader, "EAGER", -1)  # as in a large file
     for tensor in tensors.values():
         damaged = bytearray(raw)
         damaged[tensor.start + (tensor.stop - tensor.start) // 2] ^= 1
@@ -313,7 +313,7 @@ def test_norms_and_tables_that_disagree(tmp_path: Path, monkeypatch: pytest.Monk
     """Found although the digests agree: a program of another hand may have made them."""
     import zlib
 
-    monkeypatch.setattr(layout, "EAGER", -1)  # as in a large file
+    monkeypatch.setattr(layout.reader, "EAGER", -1)  # as in a large file
 
     from vecio._binary import MappedFile
     from vecio._safetensors import read_header

@@ -135,7 +135,7 @@ def test_case_with_the_kernels_in_use(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_case_without_a_walk_over_the_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a file whose dictionary is large: places from the file's end, entries checked when they are needed."""
-    monkeypatch.setattr(sys.modules["vecio.formats.fasttext"], "EAGER", 0)
+    monkeypatch.setattr(sys.modules["vecio.formats.fasttext.reader"], "EAGER", 0)
     path = tmp_path / "model.bin"
     for case in CASES:
         if len(case.data) > 1 << 16:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +64,23 @@ def test_environment_is_added_to_when_it_lacks_an_extra(venv: ModuleType) -> Non
     venv.ensure("dev")
     venv.ensure()
     assert len(venv.steps) == 5
+
+
+def test_judges_that_do_not_install_are_named(venv: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    (venv.ROOT / "pyproject.toml").write_text('judges = [\n    "good>=1",\n    "bad>=2",\n]\n')
+    venv.ensure("dev")
+    tried: list[str] = []
+    codes = {"good>=1": 0, "bad>=2": 1}
+
+    def run(command: list[str], **_: object) -> object:
+        tried.append(command[-1])
+        return subprocess.CompletedProcess(command, codes[command[-1]])
+
+    monkeypatch.setattr(venv.subprocess, "run", run)
+    assert venv.add_each("judges") == ["bad>=2"]
+    codes["bad>=2"] = 0
+    assert venv.add_each("judges") == [] and venv.add_each("judges") == []
+    assert tried == ["good>=1", "bad>=2"] * 2
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,36 @@ def ensure(extra: str = "") -> Path:
     stamp.write_text(" ".join([wanted, *sorted({*extras, "core", extra} - {""})]))
     print(f"Installed in {time.monotonic() - begin:.0f} s.", flush=True)
     return python
+
+
+def add_each(extra: str) -> list[str]:
+    """Install what an extra names into the environment, one by one; return the requirements that would not install.
+
+    For packages that the tests can do without, such as other programs that must be compiled here. Those that are there
+    take no time, and those that failed are tried again.
+    """
+    python, stamp = python_of(ROOT / FOLDER), ROOT / FOLDER / STAMP
+    made, *extras = stamp.read_text().split()
+    if extra in extras:
+        return []
+    pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-c", str(CONSTRAINTS)]
+    failed = []
+    for requirement in requirements(extra):
+        print(f"Installing {requirement} ...", flush=True)
+        if subprocess.run([*pip, requirement], cwd=ROOT, env=environment(), check=False).returncode != 0:
+            failed.append(requirement)
+    if not failed:
+        stamp.write_text(" ".join([made, *sorted({*extras, extra})]))
+    return failed
+
+
+def requirements(extra: str) -> list[str]:
+    """Return what an extra of pyproject.toml names (Python 3.10 cannot read TOML, so its lists are found by pattern)."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(rf"^{extra} = \[(.*?)\]\n", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise SystemExit(f"error: pyproject.toml has no extra {extra!r}")
+    return re.findall(r'"([^"]+)"', found[1])
 
 
 def _run(command: list[str], failure: str) -> None:

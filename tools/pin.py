@@ -35,7 +35,9 @@ def resolve(interpreter: str) -> tuple[Version, dict[str, str]]:
         [interpreter, "-c", probe], check=True, capture_output=True, text=True
     ).stdout.split()
     version = (int(words[0]), int(words[1]))
-    extras, more = ("dev,bench,train", [TORCH]) if version in TORCH_PYTHONS else ("dev,bench", [])
+    extras, more = ("dev,bench,judges", [])
+    if version in TORCH_PYTHONS:
+        extras, more = ("dev,bench,judges,train,heavy", [TORCH])
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([interpreter, "-m", "venv", folder], check=True, env=environment())
         report = Path(folder) / "report.json"

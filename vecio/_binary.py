@@ -39,13 +39,26 @@ class MappedFile:
     rewriting the file in place is noticed by `check`, which every public look-up calls before it touches the map.
     """
 
-    __slots__ = ("__weakref__", "_checked", "_fd", "_mtime", "closed", "map", "path", "size", "unpacked")
+    __slots__ = (
+        "__weakref__",
+        "_checked",
+        "_fd",
+        "_mtime",
+        "closed",
+        "copied",
+        "map",
+        "path",
+        "size",
+        "unpacked",
+    )
 
     def __init__(self, path: str, fd: int, size: int, mtime: int) -> None:
         self.path = path
         self.size = size
         #: Where the bytes lie if `path` is a packed file.
         self.unpacked: str | None = None
+        #: Whether this is a copy in memory, which nothing that happens to the file can touch.
+        self.copied = False
         self.closed = True  # until it is mapped: where that fails, the descriptor is the caller's to close
         self._fd = fd
         self._mtime = mtime
@@ -54,8 +67,8 @@ class MappedFile:
         self.closed = False
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> MappedFile:
-        """Open and map `path`.
+    def open(cls, path: str | os.PathLike[str], *, copy: bool = False) -> MappedFile:
+        """Open and map `path`; with `copy`, read it into memory and map that.
 
         Raises FormatError for an empty or growing pseudo-file and for anything that is not a regular file (it never
         waits on one), and OSError as the system gives it.
@@ -64,7 +77,36 @@ class MappedFile:
         if "\0" in name:
             raise FormatError(repr(name), "a file name cannot hold a NUL byte")
         fd = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        return cls._of_own(fd, name)
+        if not copy:
+            return cls._of_own(fd, name)
+        file = cls._of_own(fd, name)
+        try:
+            return cls._copy_of(file)
+        finally:
+            file.close()
+
+    @classmethod
+    def _copy_of(cls, file: MappedFile) -> MappedFile:
+        """Return a file in memory with the same bytes; TruncatedError where they end while they are read."""
+        target = os.memfd_create("vecio") if hasattr(os, "memfd_create") else _nameless()
+        try:
+            done = 0
+            while done < file.size:
+                block = os.pread(file._fd, min(1 << 24, file.size - done), done)
+                if not block:
+                    raise TruncatedError(
+                        file.path,
+                        "the file was cut while it was read",
+                        offset=done,
+                        expected=f"{file.size} bytes",
+                    )
+                done += os.write(target, block)
+            mapped = cls(file.path, target, file.size, os.fstat(target).st_mtime_ns)
+        except BaseException:
+            os.close(target)
+            raise
+        mapped.copied = True
+        return mapped
 
     @classmethod
     def of_bytes(cls, pieces: Iterable[bytes], name: str) -> MappedFile:
@@ -124,6 +166,27 @@ class MappedFile:
     def bytes(self, start: int, stop: int) -> bytes:
         """Return a copy of the bytes from `start` to `stop`."""
         return self.map[start:stop]
+
+    def read(self, target: np.ndarray[Any, Any], start: int) -> None:
+        """Fill `target` (uint8) with the bytes from `start` on, read past the map: safe while others cut the file."""
+        view = target.data
+        done = 0
+        while done < len(view):
+            if hasattr(os, "preadv"):
+                count = os.preadv(self._fd, [view[done:]], start + done)
+            else:
+                piece = self.map[start + done : start + len(view)]
+                count = len(piece)
+                view[done : done + count] = piece
+            if not count:
+                raise FormatError(
+                    self.path,
+                    "the file was cut while it was open",
+                    offset=start + done,
+                    expected=f"{self.size} bytes",
+                    found=f"{start + done} bytes",
+                )
+            done += count
 
     def array(
         self, dtype: npt.DTypeLike, shape: int | tuple[int, ...], offset: int, what: str
@@ -198,6 +261,13 @@ class MappedFile:
             close(self._fd)
 
 
+def _nameless() -> int:
+    """Return the descriptor of a temporary file without a name, for systems that have no files in memory."""
+    fd, name = tempfile.mkstemp(prefix="vecio.")
+    os.unlink(name)
+    return fd
+
+
 def _kind(mode: int) -> str:
     kinds = (
         (stat.S_ISDIR, "a directory"),
@@ -259,14 +329,15 @@ class Folder(MappedGroup):
     #: Files of a folder that are looked at; one with more is no model.
     MOST_FILES = 10_000
 
-    def __init__(self, path: str, names: frozenset[str]) -> None:
+    def __init__(self, path: str, names: frozenset[str], copied: bool = False) -> None:
         super().__init__(path)
         self.names = names
+        self.copied = copied
         self._mapped: dict[str, MappedFile] = {}
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Folder:
-        """List a folder; raises OSError, and FormatError where it holds too many files."""
+    def open(cls, path: str | os.PathLike[str], *, copy: bool = False) -> Folder:
+        """List a folder; raises OSError, and FormatError where it holds too many files. copy: read files, map none."""
         name = os.fsdecode(os.fspath(path))
         with os.scandir(name) as entries:
             names = frozenset(
@@ -274,7 +345,7 @@ class Folder(MappedGroup):
             )
         if len(names) > cls.MOST_FILES:
             raise FormatError(name, "a folder with too many files", expected=f"at most {cls.MOST_FILES}")
-        return cls(name, names)
+        return cls(name, names, copy)
 
     def __contains__(self, name: str) -> bool:
         """Say whether there is a file of this name (`a/b` for one in a folder inside)."""
@@ -287,7 +358,7 @@ class Folder(MappedGroup):
         if name not in self._mapped:
             if not self._inside(name):
                 raise FormatError(self.path, "a path that leads out of the folder", found=ascii(name)[:80])
-            self._mapped[name] = MappedFile.open(self._place(name))
+            self._mapped[name] = MappedFile.open(self._place(name), copy=self.copied)
             self.files.append(self._mapped[name])
         return self._mapped[name]
 
@@ -416,7 +487,8 @@ def _put_in_place(made: str, target: str) -> None:
     except BaseException:
         os.rename(old, target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    for _ in range(2):  # a call that fails once must not leave the old folder behind
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync_file(path: str) -> None:

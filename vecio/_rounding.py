@@ -108,6 +108,18 @@ def round_rows(x: Floats, dtype: str, tally: Tally | None = None) -> Stored:
     return Stored(values.view(np.float16) if scales is None else values, scales, _one_nan(norms))
 
 
+def compared(x: Floats, y: Floats) -> Array:
+    """Return what `Tally.add` takes: the sums of the errors and cosines between rows and what is stored for them."""
+    with np.errstate(all="ignore"):
+        return _sums(x, y, _dot(y, y), np.abs(x - y))
+
+
+def dots(x: Floats, y: Floats) -> Array:
+    """Return the dot products of the rows of x and y, summed as float64 in column order."""
+    with np.errstate(all="ignore"):
+        return _dot(x, y)
+
+
 def norms_of(x: Floats) -> Floats:
     """Return the L2 norm of each row: squares summed as float64 in column order, the root rounded to float32."""
     norms = np.empty(len(x), np.float32)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import IO, Any, BinaryIO
 
-from ._binary import Folder, MappedFile, atomic_write
+from ._binary import Cursor, Folder, MappedFile, atomic_write
 from .errors import FormatError, TruncatedError, VecioError
 
 #: Bytes that are read at a time.
@@ -23,8 +23,8 @@ FREE, RATIO = 16 << 20, 100
 HUB = "hf://"
 
 
-def acquire(source: Any) -> MappedFile | Folder:
-    """Return what `source` names or is, mapped. Raises VecioError, OSError, TypeError."""
+def acquire(source: Any, *, copy: bool = False) -> MappedFile | Folder:
+    """Return what `source` names or is, mapped; with `copy`, in memory. Raises VecioError, OSError, TypeError."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return MappedFile.of_bytes([bytes(source)], "<bytes>")
     if hasattr(source, "read"):
@@ -32,18 +32,18 @@ def acquire(source: Any) -> MappedFile | Folder:
     if isinstance(source, str) and source.startswith(HUB):
         from ._hub import fetch
 
-        return acquire(fetch(source.removeprefix(HUB)))
+        return acquire(fetch(source.removeprefix(HUB)), copy=copy)
     path = os.fspath(source)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if "\0" not in path and os.path.isdir(path):
-        return Folder.open(path)
+        return Folder.open(path, copy=copy)
     file = MappedFile.open(path)
     unpack = _unpacker(file.map[:6])
-    if unpack is None:
+    if unpack is None and not copy:
         return file
     try:
-        return _unpacked(file, unpack)
+        return MappedFile.open(path, copy=True) if unpack is None else unpacked(file, unpack)
     finally:
         file.close()
 
@@ -114,6 +114,38 @@ def _zstd(stream: BinaryIO) -> IO[bytes]:
     return reader
 
 
+def _check_zstd(file: MappedFile) -> None:
+    """Walk all blocks (RFC 8878, section 3.1): zstandard's reader takes a file that was cut for one that ends."""
+    cursor = Cursor(file)
+    while cursor.offset < file.size:
+        magic = cursor.u32("the magic number of a frame")
+        if magic & 0xFFFFFFF0 == 0x184D2A50:
+            cursor.skip(cursor.u32("the size of a skippable frame"), "a skippable frame")
+            continue
+        if magic != 0xFD2FB528:
+            raise FormatError(
+                file.path,
+                "bytes behind the zstd stream",
+                offset=cursor.offset - 4,
+                expected="a frame or the end",
+            )
+        descriptor = cursor.u8("the descriptor of a frame")
+        single = descriptor >> 5 & 1
+        size = (single, 2, 4, 8)[descriptor >> 6]
+        cursor.skip((1 - single) + (0, 1, 2, 4)[descriptor & 3] + size, "the header of a frame")
+        last = False
+        while not last:
+            head = int.from_bytes(file.bytes(*_span(cursor, 3, "the header of a block")), "little")
+            last, kind = bool(head & 1), head >> 1 & 3
+            cursor.skip(1 if kind == 1 else head >> 3, "a block")
+        cursor.skip(4 * (descriptor >> 2 & 1), "the checksum of a frame")
+
+
+def _span(cursor: Cursor, count: int, name: str) -> tuple[int, int]:
+    start = cursor.skip(count, name)
+    return start, start + count
+
+
 def cache_folder() -> str:
     """Return the folder of unpacked files: VECIO_CACHE, else `vecio` in the user's cache folder."""
     named = os.environ.get("VECIO_CACHE")
@@ -123,7 +155,7 @@ def cache_folder() -> str:
     return os.path.join(base, "vecio")
 
 
-def _unpacked(file: MappedFile, unpack: Opener) -> MappedFile:
+def unpacked(file: MappedFile, unpack: Opener) -> MappedFile:
     """Return the unpacked content of a file, from the cache if it is there; it keeps the packed file's name."""
     import hashlib  # 20 ms that other files must not wait for
 
@@ -134,6 +166,8 @@ def _unpacked(file: MappedFile, unpack: Opener) -> MappedFile:
     place = os.path.join(cache_folder(), f"{key}-{stem}")
     with contextlib.suppress(OSError):
         return _mapped_as(place, file.path)
+    if unpack is _zstd:
+        _check_zstd(file)
     os.makedirs(cache_folder(), exist_ok=True)
     with open(file.path, "rb") as packed, atomic_write(place) as target:
         for piece in _pieces(packed, unpack, file):

@@ -62,14 +62,6 @@ class VectorFormat(str, enum.Enum):
     jsonl = "jsonl"
 
 
-class DType(str, enum.Enum):
-    """How `convert` stores numbers."""
-
-    float32 = "float32"
-    float16 = "float16"
-    int8 = "int8"
-
-
 app = new_app(
     cls=Commands,
     name="vecio",
@@ -92,7 +84,12 @@ def _text(value: str) -> str:
 
 
 Model = Annotated[
-    str, typer.Argument(parser=_text, metavar="MODEL", help="A file of word vectors, of any known format.")
+    str,
+    typer.Argument(
+        parser=_text,
+        metavar="MODEL",
+        help="A file or folder of word vectors, of any known format, or hf://owner/name.",
+    ),
 ]
 Words = Annotated[
     list[str],
@@ -323,6 +320,7 @@ def analogy(
     vecio analogy model.bin Germany Berlin France
     """
     with _opened(model) as e, _searching(progress) as bar:
+        _need_words(e)
         found = e.most_similar([b, c], [a], topn=k, progress=bar)
     _print_neighbours({"a": a, "b": b, "c": c}, found, b"", as_json)
 
@@ -333,6 +331,7 @@ def _neighbours(
     """Return the neighbours of each word, without the word itself; all share one pass over the matrix."""
     if not words:
         return []
+    _need_words(e)
     with _searching(progress) as bar:
         ids, scores = e.nearest(vectors, k + 1, progress=bar)
     answers = []
@@ -340,6 +339,13 @@ def _neighbours(
         others = [(i, cosine) for i, cosine in zip(row, cosines, strict=True) if i not in (own, -1)]
         answers.append([(e.words[i], cosine) for i, cosine in others[:k]])
     return answers
+
+
+def _need_words(e: Embeddings) -> None:
+    from .errors import UnsupportedError
+
+    if not len(e):
+        raise UnsupportedError(f"{e.path}: holds no list of words, so there are none to search among")
 
 
 def _searching(progress: bool | None) -> Progress:
@@ -481,14 +487,24 @@ def _explanation(found: Explanation) -> str:
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(parser=_text, metavar="SRC", help="A file of any known format.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            parser=_text, metavar="SRC", help="A file or folder of any known format, or hf://owner/name."
+        ),
+    ],
     target: Annotated[
         str,
-        typer.Argument(parser=_text, metavar="DST", help="The file to write; its ending says the format."),
+        typer.Argument(parser=_text, metavar="DST", help="What to write; its ending says the format."),
     ],
     dtype: Annotated[
-        DType | None,
-        typer.Option(help="Numbers of the new file. By default those of SRC.", show_default=False),
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Numbers of the new file: float32, float16, int8, or pqN for product-quantised rows of N bytes. "
+            "By default those of SRC, if the format has them.",
+            show_default=False,
+        ),
     ] = None,
     form: Annotated[
         str | None,
@@ -499,27 +515,87 @@ def convert(
             show_default=False,
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse to write when anything would be lost.")
+    ] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Leave out words that the format cannot hold, rather than refuse.")
+    ] = False,
+    words: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep the N most frequent words.", metavar="N", show_default=False),
+    ] = None,
+    grams: Annotated[
+        int | None,
+        typer.Option(min=0, help="Keep the N n-gram rows that matter most.", metavar="N", show_default=False),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Find the best file of this size: bytes, 20MB, or 7.5% of SRC.",
+            show_default=False,
+        ),
+    ] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="COSINE",
+            help="Find the smallest file whose vectors have this mean cosine with those of SRC.",
+            show_default=False,
+        ),
+    ] = None,
     raw_rows: Annotated[
         bool,
         typer.Option(
             "--raw-rows", help="Keep the words' own rows too, so that the original can be written again."
         ),
     ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            "-O",
+            metavar="NAME=VALUE",
+            help="An option of the new file's format, such as dsub=4 or qnorm=true; may come several times.",
+            show_default=False,
+        ),
+    ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NAME", help="Format of SRC, if its content shall not say it."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Read only the first N words.", show_default=False)
+    ] = None,
+    read_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--read-option",
+            metavar="NAME=VALUE",
+            help="An option of SRC's format, such as no_header=true or encoding=latin-1.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace DST if it is there.")] = False,
     as_json: Json = False,
     progress: ShowProgress = None,
 ) -> None:
     """Convert a file to another format, or to smaller numbers.
 
-    Works in blocks, whatever the size of the file, and reports what was lost. DST appears when it is complete, or not
-    at all.
+    Works in blocks, whatever the size of the file, and reports what was kept, rounded and lost. DST appears when it is
+    complete, or not at all.
 
     \b
     vecio convert cc.en.300.bin cc.en.300.safetensors --dtype float16
+    vecio convert glove.6B.100d.txt glove.kv
+    vecio convert cc.en.300.bin small.safetensors --size 50MB
     """
-    if not force and os.path.lexists(target):
-        from .errors import VecioError
+    from .errors import VecioError
 
+    if not force and os.path.lexists(target):
         raise VecioError(f"{target}: is there already (--force replaces it)")
     from . import convert as convert_file
     from . import formats
@@ -528,15 +604,57 @@ def convert(
     names = [known["name"] for known in formats() if known["write"]]
     if form is not None and form not in names:
         _wrong(f"{form!r} is not a format that can be written; there are: {', '.join(names)}", "--format")
+    reading = {"format": origin, "limit": limit, **_pairs(read_option, "--read-option")}
+    writing: dict[str, Any] = {
+        **_pairs(option, "--option"),
+        "words": words,
+        "grams": grams,
+        "size": size,
+        "quality": quality,
+        "raw_rows": raw_rows or None,
+    }
 
-    with Progress("converting", "rows", shown=progress) as bar:
-        report = convert_file(
-            source, target, format=form, dtype=dtype and dtype.value, raw_rows=raw_rows, progress=bar
-        )
+    try:
+        with Progress("converting", "rows", shown=progress) as bar:
+            report = convert_file(
+                source,
+                target,
+                format=form,
+                dtype=dtype,
+                strict=strict,
+                drop=drop,
+                source={name: value for name, value in reading.items() if value is not None},
+                progress=bar,
+                **{name: value for name, value in writing.items() if value is not None},
+            )
+    except ValueError as error:
+        if isinstance(error, VecioError):
+            raise
+        raise typer.BadParameter(str(error)) from None
     if as_json:
         _print_json(report.to_dict())
     else:
         _print(f"{report}\n")
+
+
+def _pairs(texts: list[str] | None, parameter: str) -> dict[str, Any]:
+    """Return the options NAME=VALUE as a dict: true and false, numbers, else text."""
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            _wrong(f"{text!r} is not NAME=VALUE", parameter)
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 @app.command()
@@ -613,7 +731,8 @@ def _facts(e: Embeddings, model: str, seconds: float) -> dict[str, Any]:
     subwords = e._subwords if e._subwords is not None and e._subwords.has_ngrams else None
     return {
         "path": model,
-        "bytes": os.stat(model).st_size,
+        "bytes": 0 if e._file is None else e._file.size,
+        "unpacked": getattr(e._file, "unpacked", None),
         "format": e.format,
         "words": len(e),
         "dim": e.dim,
@@ -643,8 +762,9 @@ def _table(facts: dict[str, Any]) -> str:
     settings = [f"{n}={_shown(v)}" for n, v in facts["metadata"].items() if isinstance(v, (str, int, float))]
     lines = {
         "file": f"{facts['path']} ({amount(facts['bytes'], 'B')})",
+        "unpacked to": facts["unpacked"] or "",
         "format": facts["format"],
-        "words": f"{facts['words']:,}: {' '.join(words)}",
+        "words": f"{facts['words']:,}" + (f": {' '.join(words)}" if facts["words"] else ""),
         "vectors": f"{facts['dim']} dimensions, {facts['dtype']}",
         "sub-words": "none"
         if subwords is None

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -20,15 +20,16 @@ import numpy.typing as npt
 from . import _effort, _threads
 from ._binary import MappedFile, MappedGroup
 from .errors import UnsupportedError, VecioError, WordError
-from .matrix import Float32, Matrix
-from .sentences import mean, sentence_vectors, unit_sum
+from .matrix import Float32, Matrix, Rotated, rotate
+from .sentences import BATCH, Pooling, encode_texts, mean, scaled_mean, unit_sum
+from .sentences import Options as SentenceOptions
 from .subwords import END_OF_SENTENCE, NO_SUBWORDS, Subwords, word_rows
 from .vocabulary import Vocabulary, Words, decode, encode, pack
 
 if TYPE_CHECKING:
     from .classifier import Classifier
     from .explain import Explanation
-    from .sentences import Encoder
+    from .sentences import TokenEncoder
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -38,8 +39,12 @@ Missing = Literal["raise", "zero", "nan"]
 ROW_COST, MEAN_COST = 1.5e-6, 20e-6
 #: Seconds for each byte of a word that is made of sub-words.
 CHARACTER_COST = 1.3e-6
+#: Seconds for each byte of a word that is made of a floret table by spaCy's rule.
+SCALED_COST = 5e-6
 #: Words that one thread takes at a time.
 CHUNK = 4096
+#: A table of n-grams for the compiled code where a model has none.
+NO_TABLE = (np.empty(0, np.uint8), np.zeros(1, np.int64), 0, np.zeros(2, np.uint64))
 #: Bytes from which on it matters how the kernel reads ahead: 10 pages of a cold file take 8 ms by default, 1 ms when
 #: they are said to be read at random.
 LARGE = 64 << 20
@@ -68,13 +73,15 @@ class Parts:
     unit: bool = False
     norms: npt.NDArray[Any] | None = None
     lengths: npt.NDArray[Any] | None = None
-    encoder: Encoder | None = None
+    encoder: TokenEncoder | None = None
+    #: whether the file packs its vocabulary: a copy does, too.
+    packed: bool = False
     classifier: Classifier | None = None
     #: output matrix (V or L rows) of the training objective, where the file has one, and raw word rows kept beside
     #: accumulated ones: what is needed to write the original file again.
     output: Matrix | None = None
     raw_words: Matrix | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     reopen: Callable[..., Embeddings] | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -99,7 +106,9 @@ class Embeddings:
         self._norms = parts.norms
         self._classifier = parts.classifier
         self._encoder = parts.encoder
-        self._unit = parts.unit
+        self._combine = unit_sum if parts.unit else mean
+        if parts.subwords is not None and parts.subwords.scaled:
+            self._combine = scaled_mean
         #: Whether compiled code can make these vectors; what it cannot is done in plain Python.
         self._compiled = (
             parts.words.compiled
@@ -113,6 +122,9 @@ class Embeddings:
         self._ahead = False
         self._source: SearchSource | None = None
         self._compute: Callable[[bytes, int], Floats | None] | None = None
+        self._unit_model: tuple[Any, tuple[Any, ...]] | None = None
+        #: Where n-gram rows are stored turned: the model that makes unknown words of them, before they are turned back.
+        self._turned = _turned(parts)
 
     @classmethod
     def from_arrays(
@@ -285,10 +297,10 @@ class Embeddings:
     def _fill(self, batch: list[str | bytes], target: Floats, threads: int | None) -> Integers:
         """Write the vectors of a batch to `target`; return for each word how many rows made it (0: none)."""
         if not self._compiled:
-            return self._fill_uncompiled(batch, target)
+            return self._fill_uncompiled(batch, target, threads)
         if _effort.kernels_due(self._plain_cost(batch)):
             made = self._fill_compiled(*pack(batch), target, threads)
-            if self._subwords is not None and self._subwords.kind == "gensim":
+            if self._subwords is not None and self._subwords.plain_end:
                 self._fill_end_of_sentence(batch, target, made)
             return made
         made = np.ones(len(batch), np.int64)
@@ -302,7 +314,9 @@ class Embeddings:
                 target[i] = vector
         return made
 
-    def _fill_uncompiled(self, batch: list[str | bytes], target: Floats) -> Integers:
+    def _fill_uncompiled(
+        self, batch: list[str | bytes], target: Floats, threads: int | None = None
+    ) -> Integers:
         """Do what `_fill` does where compiled code cannot: known words together, unknown ones one by one."""
         entries = self.index(batch)
         made = np.ones(len(batch), np.int64)
@@ -313,12 +327,131 @@ class Embeddings:
         for start in range(0, len(places), CHUNK):
             some = places[start : start + CHUNK]
             target[some] = self._words.take(entries[some])
-        for i in np.flatnonzero(~known).tolist():
+        unknown = np.flatnonzero(~known).tolist()
+        if self._turned is not None and isinstance(self._grams, Rotated):
+            rows = np.empty((len(unknown), self.dim), np.float32)
+            made[unknown] = self._turned._fill([batch[i] for i in unknown], rows, None)
+            target[unknown] = rotate(rows, self._grams.rotation)
+            return made
+        if self._scaled_due(batch, unknown):
+            self._fill_scaled(batch, unknown, target, made)
+            return made
+        if self._unit_due(sum(8 + len(batch[i]) for i in unknown)):
+            unknown = self._fill_unit(batch, unknown, target, made, threads)
+        for i in unknown:
             key = encode(batch[i])
             vector = self._plain_vector(key, self._vocabulary.find(key))
             made[i] = vector is not None
             target[i] = 0 if vector is None else vector
         return made
+
+    def _unit_due(self, size: int) -> bool:
+        """Say whether `kernels.finalfusion` can make unknown words of `size` bytes, and is worth its start."""
+        if not self._parts.unit or not self._accumulated or self._subwords is None or self._grams is None:
+            return False
+        rule = self._subwords
+        known = self._grams.compiled and rule.rule in ("fifu", "fifu-floret")
+        known = known and (rule.table is None or isinstance(rule.table, Vocabulary))
+        return known and _effort.kernels_due(CHARACTER_COST * 5 * size)
+
+    def _fill_unit(
+        self, batch: list[Any], places: list[int], target: Floats, made: Integers, threads: int | None
+    ) -> list[int]:
+        """Make unknown words of a batch by finalfusion's rules; return the places that are left to the plain code."""
+        assert self._subwords is not None
+        blob, bounds, gap = pack([batch[i] for i in places])
+        longest = int(np.diff(bounds).max(initial=gap)) - gap
+        self._subwords.refuse_too_long(longest)
+        rows, counts = np.empty((len(places), self.dim), np.float32), np.empty(len(places), np.int64)
+        embed, model = self._unit_kernel()
+
+        def work(start: int, stop: int) -> None:
+            embed(blob, bounds, gap, start, stop, longest, *model, rows, counts)
+
+        _threads.run_chunks(work, len(places), CHUNK // 8, threads)
+        target[places], made[places] = rows, np.maximum(counts, 0)
+        return [places[i] for i in np.flatnonzero(counts < 0)]
+
+    def _unit_vector(self, key: bytes) -> Floats | None:
+        """Return the vector of one unknown word by finalfusion's rules."""
+        assert self._subwords is not None
+        self._subwords.refuse_too_long(len(key))
+        row, count, bounds = (
+            np.empty((1, self.dim), np.float32),
+            np.empty(1, np.int64),
+            np.array([0, len(key)]),
+        )
+        embed, model = self._unit_kernel()
+        embed(np.frombuffer(key, np.uint8), bounds, 0, 0, 1, len(key), *model, row, count)
+        made = int(count[0])
+        if made < 0:
+            return self._plain_vector(key, -1)
+        return row[0] if made else None
+
+    def _unit_kernel(self) -> tuple[Any, tuple[Any, ...]]:
+        """Return (and keep) the kernel of unknown words by finalfusion's rules, and the model's arguments of it."""
+        if self._unit_model is None:
+            from .kernels import finalfusion
+
+            rule, grams = self._subwords, self._grams
+            assert rule is not None and grams is not None
+            kinds = {"fnv1a": finalfusion.FNV32, "fnv64": finalfusion.FNV64, "murmur3": finalfusion.MURMUR}
+            self._unit_model = (
+                finalfusion.embed,
+                (
+                    np.frombuffer(rule.begin, np.uint8),
+                    np.frombuffer(rule.end, np.uint8),
+                    kinds.get(rule.hash, finalfusion.TABLE),
+                    rule.kernel(),
+                    rule.table.kernel() if isinstance(rule.table, Vocabulary) else NO_TABLE,
+                    grams.kernel(),
+                ),
+            )
+        return self._unit_model
+
+    def _scaled_due(self, batch: list[str | bytes], places: list[int]) -> bool:
+        """Say whether `kernels.spacy` can make these words of a batch, and is worth its start."""
+        if self._subwords is None or not self._subwords.scaled or self._grams is None:
+            return False
+        cost = SCALED_COST * sum(8 + len(batch[i]) for i in places)
+        return self._grams.compiled and self._subwords.pruned is None and _effort.kernels_due(cost)
+
+    def _fill_scaled(
+        self, batch: list[str | bytes], places: list[int], target: Floats, made: Integers
+    ) -> None:
+        """Make words of a batch by spaCy's reading of a floret table."""
+        from .kernels import spacy
+
+        assert self._subwords is not None and self._grams is not None
+        blob, bounds, gap = pack([batch[i] for i in places])
+        sizes = np.diff(bounds) - gap
+        rule = self._subwords
+        rule.refuse_too_long(int(sizes.max(initial=0)))
+        rows = np.empty((len(places), self.dim), np.float32)
+        begin, end = (np.frombuffer(text, np.uint8) for text in (rule.begin, rule.end))
+        shortest, table = max(rule.minn, 0), self._grams.kernel()
+        embed: Any = spacy.embed
+
+        def work(start: int, stop: int) -> None:
+            embed(
+                blob,
+                bounds,
+                gap,
+                start,
+                stop,
+                begin,
+                end,
+                shortest,
+                rule.maxn,
+                rule.hash_count,
+                rule.bucket,
+                table,
+                rows,
+            )
+
+        _threads.run_chunks(work, len(places), CHUNK // 8)
+        target[places] = rows
+        made[places] = sizes > 0
 
     def _fill_end_of_sentence(self, batch: list[str | bytes], target: Floats, made: Integers) -> None:
         """Make `</s>` anew for models whose rule takes it for a word like any other: the kernels follow fastText."""
@@ -369,6 +502,8 @@ class Embeddings:
         """Return the vector of one word, or None; by the kernel once it is there."""
         if self._accumulated and 0 <= entry < self._size:
             return self._words.row(entry)
+        if self._unit_due(8 + len(key)):
+            return self._unit_vector(key)
         if (
             self._subwords is not None
             and self._compiled
@@ -380,10 +515,13 @@ class Embeddings:
     def _plain_vector(self, key: bytes, entry: int) -> Floats | None:
         if self._accumulated and 0 <= entry < self._size:
             return self._words.row(entry)
+        if self._turned is not None and isinstance(self._grams, Rotated):
+            vector = self._turned._plain_vector(key, entry)
+            return None if vector is None else rotate(vector[None], self._grams.rotation)[0]
         rows = self._rows(key, entry)
         if not rows:
             return None
-        return unit_sum(self._take(rows)) if self._unit else mean(self._take(rows))
+        return self._combine(self._take(rows))
 
     def _compiled_vector(self, key: bytes, entry: int) -> Floats | None:
         subwords = self._subwords
@@ -442,8 +580,12 @@ class Embeddings:
         blob, offsets, gap, _ = self._vocabulary.walkable()
         length = int(offsets[stop] - offsets[start])
         plain = (stop - start) * MEAN_COST + length * CHARACTER_COST
-        if self._compiled and self._subwords.kind != "gensim" and _effort.kernels_due(plain):
+        if self._compiled and _effort.kernels_due(plain):
             self._fill_compiled(blob, offsets[start : stop + 1], gap, target, 1)
+            end = self._vocabulary.find(END_OF_SENTENCE) if self._subwords.plain_end else -1
+            if start <= end < stop:  # the kernels follow fastText, to whom it is no word like any other
+                vector = self._plain_vector(END_OF_SENTENCE, end)
+                target[end - start] = 0 if vector is None else vector
             return target
         for i, key in enumerate(self._vocabulary.entries(start, stop)):
             vector = self._plain_vector(key, self._vocabulary.find(key))
@@ -580,32 +722,57 @@ class Embeddings:
 
     def encode(
         self,
-        texts: str | bytes | Iterable[str | bytes],
+        sentences: str | bytes | Iterable[str | bytes] | None = None,
         *,
-        batch_size: int = 1024,
+        texts: str | bytes | Iterable[str | bytes] | None = None,
+        max_length: int | EllipsisType | None = ...,
+        normalize: bool | None = None,
+        pooling: Pooling | None = None,
+        remove_components: int | npt.ArrayLike = 0,
+        batch_size: int = BATCH,
         threads: int | None = None,
+        use_multiprocessing: bool = True,
+        multiprocessing_threshold: int = 0,
+        show_progress_bar: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Floats:
-        """Return sentence vectors, float32 (N, D), or (D,) for one text, by fastText's rules.
+        """Return sentence vectors, float32 (N, D), or (D,) for one text, by the rule of the model's own program.
 
-        A word model: the mean of the unit vectors of the words of the first line. A supervised model: the mean of all
-        rows of the line (words, n-grams, word n-grams), with the end of the line counted in. Zeros without words.
+        A model with a tokenizer (model2vec, sentence-transformers): the mean of its tokens, with that program's ways
+        of cutting, leaving out and scaling; needs the package tokenizers (extra `tokenizers`). A word model:
+        fastText's mean of the unit vectors of the words of the first line. A supervised model: the mean of all rows of
+        the line (words, n-grams, word n-grams), with the end of the line counted in. Zeros without words. The numbers
+        do not depend on threads and batches.
+
+        sentences (or texts): bytes are UTF-8; what is not becomes U+FFFD for a tokenizer.
+        max_length: how many tokens or words of a text count (None: all; as the model says unless given).
+        normalize: whether the vectors are divided by their norms (None: as the model says, which word models do not).
+        pooling: another rule: "mean" of the tokens, or of the words between white space that have vectors;
+            "fasttext": the mean of their unit vectors; "sif": the mean with weights a / (a + p), a = 1e-3, where p is a
+            word's share of the counts (without counts: of Zipf's law by its row).
+        remove_components: directions (k, D) that are taken out of the vectors, or how many of their own first ones
+            (SIF takes out one); `vecio.sentences.first_components` gives those of other texts.
+        batch_size: texts that are worked on at a time. threads: how many to use (all processors).
+        use_multiprocessing, multiprocessing_threshold: model2vec's names: False, or no more texts than the threshold,
+            is one thread. show_progress_bar: accepted for the same reason; nothing is printed, `progress` is called
+            with texts done and texts in all.
         """
-        if isinstance(texts, (str, bytes)):
-            one: Floats = self.encode([texts], threads=threads)[0]
-            return one
-        keys = [encode(text) for text in texts]
-        out = np.zeros((len(keys), self.dim), np.float32)
+        given = sentences if texts is None else texts
+        if given is None or (texts is not None and sentences is not None):
+            raise TypeError("encode needs sentences (or texts)")
+        single = isinstance(given, (str, bytes))
+        batch: list[str | bytes] = [given] if isinstance(given, (str, bytes)) else list(given)
+        for text in batch:
+            if not isinstance(text, (str, bytes)):
+                raise TypeError(f"a text must be str or bytes, not {type(text).__name__}")
+        if threads is None and (not use_multiprocessing or len(batch) <= multiprocessing_threshold):
+            threads = 1
+        removed = remove_components if isinstance(remove_components, int) else np.asarray(remove_components)
+        options = SentenceOptions(max_length, normalize, batch_size, threads, pooling, removed, progress)
         self._check()
-        for start in range(0, len(keys), max(1, batch_size)):
-            part = keys[start : start + max(1, batch_size)]
-            if self._classifier is not None:
-                out[start : start + len(part)] = self._classifier.sentence_vectors(part, threads=threads)
-            else:
-                out[start : start + len(part)] = sentence_vectors(
-                    part, self.dim, lambda words: self.embed(words, "zero", threads=threads)
-                )
+        out = encode_texts(self, batch, options)
         self._check()
-        return out
+        return out[0] if single else out
 
     def predict(
         self, texts: str | bytes | Iterable[str | bytes], k: int = 1, threshold: float = 0.0, **options: Any
@@ -771,6 +938,20 @@ class SearchSource:
         owner = self._owner()
         assert owner is not None
         return owner
+
+
+def _turned(parts: Parts) -> Embeddings | None:
+    """Return the model of the n-gram rows as they are stored, if they are stored turned and compiled code can add them.
+
+    A sum of turned rows is turned back once, not row by row. The words of that model are never asked for.
+    """
+    grams = parts.grams
+    words = parts.words.source if isinstance(parts.words, Rotated) else parts.words
+    if not isinstance(grams, Rotated) or not words.compiled or not parts.accumulated or parts.unit:
+        return None
+    if parts.subwords is None or not parts.subwords.compiled:
+        return None
+    return Embeddings(replace(parts, words=words, grams=grams.source, norms=None, encoder=None))
 
 
 def _float_rows(values: npt.ArrayLike, name: str) -> Floats:

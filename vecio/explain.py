@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _effort
-from .subwords import Subwords, fnv1a
+from .subwords import END_OF_SENTENCE, Subwords, fnv1a
 from .vocabulary import Vocabulary, decode, pack
 
 #: Seconds of plain Python that listing one word's n-grams costs.
@@ -81,8 +81,12 @@ def _trained(
 ) -> list[bool]:
     if known or not texts or subwords is None:
         return [known] * len(texts)
-    if subwords.compiled and _effort.kernels_due(len(vocabulary) * NGRAMS_COST):
-        return _search(texts, vocabulary, subwords)
+    if (subwords.compiled or subwords.rule == "fifu") and _effort.kernels_due(len(vocabulary) * NGRAMS_COST):
+        found = _search(texts, vocabulary, subwords)
+        if subwords.rule == "fifu" and 0 <= vocabulary.find(END_OF_SENTENCE) < len(vocabulary):
+            more = set(subwords.ngrams(END_OF_SENTENCE))  # which the kernel passes by, as fastText does
+            found = [seen or text in more for seen, text in zip(found, texts, strict=True)]
+        return found
     wanted = set(texts)
     seen: set[bytes] = set()
     for word in vocabulary.entries(0, len(vocabulary)):

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import _effort
+from ._threads import run_chunks
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
@@ -23,6 +26,8 @@ class Matrix(ABC):
     dtype: str
     #: Whether `kernel()` gives something that compiled code can read.
     compiled = True
+    #: Whether the rows lie one behind the other, at one distance.
+    regular = True
 
     def __init__(self, rows: int, dim: int) -> None:
         self.shape = (rows, dim)
@@ -212,6 +217,53 @@ class ProductQuantised(Matrix):
         return int(self.codes.nbytes + self.centroids.nbytes + self.norms.nbytes)
 
 
+class Scattered(Matrix):
+    """Rows of float32 at byte places of a file: row i begins at `data[places[i]]`, at any alignment.
+
+    data: uint8, the mapped file; places: int64 (N,), each with 4 * D bytes behind it (the reader has checked that).
+    """
+
+    dtype = "float32"
+    regular = False
+
+    def __init__(self, data: Array, places: Array, dim: int) -> None:
+        super().__init__(len(places), dim)
+        self.data, self.places = data, places
+        # an item for each byte, each as long as a row: numpy gathers such items as fast as memory is copied
+        count = max(len(data) - 4 * dim + 1, 0)
+        self._windows: Array = np.ndarray((count,), f"V{4 * dim}", buffer=data.data, strides=(1,))
+
+    def row(self, i: int) -> Floats:
+        place = self.places[i]
+        row: Floats = np.ndarray((self.shape[1],), "<f4", buffer=self.data.data, offset=place).copy()
+        return row
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        return self._at(self.places[np.asarray(ids, np.int64)])
+
+    def block(self, start: int, stop: int) -> Floats:
+        return self._at(self.places[start:stop])
+
+    def _at(self, places: Array) -> Floats:
+        rows: Floats = self._windows[places].view("<f4").reshape(*places.shape, self.shape[1])
+        return rows
+
+    def part(self, start: int, stop: int) -> Matrix:
+        return Scattered(self.data, self.places[start:stop], self.shape[1])
+
+    def kernel(self) -> tuple[Any, ...]:
+        return (self.data, self.places)
+
+    def arrays(self) -> list[Array]:
+        if not len(self.places):
+            return []
+        return [self.data[int(self.places.min()) : int(self.places.max()) + 4 * self.shape[1]]]
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * self.shape[0] * self.shape[1]
+
+
 class Uncompiled(Matrix):
     """Rows that are computed from other rows; compiled code does not know how."""
 
@@ -255,6 +307,63 @@ class Converted(Uncompiled):
         return int(self.values.nbytes)
 
 
+#: Seconds that numpy takes for one multiplication of a rotation.
+ROTATE_COST = 1.2e-9
+
+
+def rotate(rows: Floats, rotation: Floats) -> Floats:
+    """Return rows (n, D) times a matrix (D, D): float32 products added from zero in the order of D, for each row alone.
+
+    Large work is done by `kernels/rotate.py`, by several threads; the bits are the same.
+    """
+    out = np.empty((len(rows), rotation.shape[1]), np.float32)
+    if _effort.kernels_due(len(rows) * rotation.size * ROTATE_COST):
+        from .kernels import rotate as kernels
+
+        rows = np.ascontiguousarray(rows)
+        run_chunks(lambda start, stop: kernels.rotate(rows, start, stop, rotation, out), len(rows), 1024)
+        return out
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i, row in enumerate(rows):
+            products = row[:, None] * rotation
+            if products.shape[1] == 1:  # a single column would be added pairwise
+                out[i] = np.add.accumulate(products, axis=0)[-1] + np.float32(0)
+            else:
+                np.add.reduce(products, axis=0, initial=np.float32(0), out=out[i])
+    return out
+
+
+class Rotated(Uncompiled):
+    """Product-quantised rows that were turned before they were cut in pieces: row i = source[i] @ rotation.
+
+    Sums of such rows can be made of the source's rows and turned once: `Embeddings` does so.
+    """
+
+    dtype = "pq"
+
+    def __init__(self, source: ProductQuantised, rotation: Floats) -> None:
+        super().__init__(len(source), rotation.shape[1])
+        self.source, self.rotation = source, rotation
+
+    def take(self, ids: npt.ArrayLike) -> Floats:
+        return rotate(self.source.take(ids), self.rotation)
+
+    def block(self, start: int, stop: int) -> Floats:
+        return rotate(self.source.block(start, stop), self.rotation)
+
+    def part(self, start: int, stop: int) -> Matrix:
+        part = self.source.part(start, stop)
+        assert isinstance(part, ProductQuantised)
+        return Rotated(part, self.rotation)
+
+    def arrays(self) -> list[Array]:
+        return self.source.arrays()
+
+    @property
+    def nbytes(self) -> int:
+        return self.source.nbytes + int(self.rotation.nbytes)
+
+
 class Gathered(Uncompiled):
     """Rows of another matrix in another order, or several times: row i = f32(weights[i] * source[ids[i]])."""
 
@@ -267,7 +376,10 @@ class Gathered(Uncompiled):
     def take(self, ids: npt.ArrayLike) -> Floats:
         picked = np.asarray(ids, np.int64)
         rows = self.source.take(self.ids[picked])
-        return rows if self.weights is None else self.weights[picked][:, None] * rows
+        if self.weights is None:
+            return rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.weights[picked][:, None] * rows
 
     def part(self, start: int, stop: int) -> Matrix:
         weights = None if self.weights is None else self.weights[start:stop]

@@ -184,8 +184,9 @@ def cosine(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
 def _norms(rows: Floats) -> Doubles:
     """Return the norms of float32 rows (..., D), squares summed as float64 in numpy's order."""
-    wide = rows.astype(np.float64)
-    norms: Doubles = np.sqrt((wide * wide).sum(axis=-1))
+    with np.errstate(all="ignore"):  # a signalling NaN makes numpy warn even when it is only widened
+        wide = rows.astype(np.float64)
+        norms: Doubles = np.sqrt((wide * wide).sum(axis=-1))
     return norms
 
 
@@ -414,7 +415,7 @@ def _arrays(source: Source) -> tuple[tuple[Any, ...] | None, str]:
     kept = _vectors(source)
     if kept is not None:
         return (kept,), "float32"
-    if _stored(source) and source.words.kernel()[0].flags.c_contiguous:
+    if _stored(source) and source.words.regular and source.words.kernel()[0].flags.c_contiguous:
         return source.words.kernel(), source.words.dtype
     return None, "float32"
 

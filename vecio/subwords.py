@@ -105,13 +105,17 @@ def character_starts(text: bytes) -> list[int]:
 #: The rules that are known: which strings a word has, and which hash makes a row number of a string.
 #:
 #: fasttext: fastText. gensim: the same, but `</s>` is a word like any other. floret: the bracketed word, then
-#: fastText's n-grams. spacy: spaCy's reading of a floret table: by length then start, with all boundary characters.
+#: fastText's n-grams; floret-table: the same, but `</s>` is a word like any other. spacy: spaCy's reading of a floret
+#: table: by length then start, with all boundary characters; every row is scaled before it is added. spacy-keys: the
+#: word itself, whose row is found by a 64-bit key (words whose spelling a file does not have).
 #: fifu-*: finalfusion's vocabularies: by start, longest first, with all boundary characters.
 KINDS = {
     "fasttext": ("fasttext", "fnv1a"),
     "gensim": ("fasttext", "fnv1a"),
     "floret": ("floret", "murmur3"),
+    "floret-table": ("floret", "murmur3"),
     "spacy": ("spacy", "murmur3"),
+    "spacy-keys": ("word", "keys"),
     "fifu-buckets": ("fifu", "fnv64"),
     "fifu-fasttext": ("fifu", "fnv1a"),
     "fifu-explicit": ("fifu", "table"),
@@ -128,7 +132,7 @@ class Subwords:
     kind: one of KINDS; hash_count: rows for each string (murmur3 only); begin, end: what a word is put between.
     pruned: int64 (P, 2) pairs of bucket and row in file order, or None. N-grams whose bucket is not among them are
         dropped; of pairs with the same bucket the last counts.
-    table: for the hash "table": the n-grams that have a row (entry i of it is "bucket" i), and no others.
+    table: for the hashes "table" and "keys": the strings that have a row (number i of it is "bucket" i), and no others.
     """
 
     def __init__(
@@ -151,12 +155,17 @@ class Subwords:
         self.rule, self.hash = KINDS[kind]
         if self.hash == "murmur3" and not 1 <= hash_count <= 4:
             raise ValueError(f"hash_count must be 1 to 4, not {hash_count}")
-        if (self.hash == "table") != (table is not None):
+        if (self.hash in ("table", "keys")) != (table is not None):
             raise ValueError("a table of n-grams goes with the kind that asks for one")
         self.begin, self.end, self.table = begin, end, table
         self.pruned = pruned
         #: Whether the compiled code knows the rule.
-        self.compiled = kind in ("fasttext", "gensim", "floret") and (begin, end) == (BEGIN, END)
+        known = kind in ("fasttext", "gensim", "floret", "floret-table")
+        self.compiled = known and (begin, end) == (BEGIN, END)
+        #: Whether compiled code, which follows fastText, takes `</s>` for a bare word and the rule does not.
+        self.plain_end = kind in ("gensim", "floret-table")
+        #: Whether each row is scaled before it is added, not the sum.
+        self.scaled = kind == "spacy"
         self._map: dict[int, int] | None = None
         self._pruning: Array | None = None
 
@@ -177,7 +186,7 @@ class Subwords:
     @property
     def has_ngrams(self) -> bool:
         """Whether words have n-grams at all (words with a floret table always have themselves, even if maxn is 0)."""
-        return self.hash == "murmur3" or 0 < self.maxn >= self.minn
+        return self.hash in ("murmur3", "keys") or 0 < self.maxn >= self.minn
 
     def bare(self, word: bytes) -> bool:
         """Say whether the word has no n-grams by the rule: `</s>` in fastText and floret."""
@@ -189,7 +198,9 @@ class Subwords:
             return []
         self.refuse_too_long(len(word))
         text = self.begin + word + self.end
-        return list(_STRINGS[self.rule](text, character_starts(text), max(self.minn, 1), self.maxn))
+        least = 0 if self.rule == "spacy" else 1  # spaCy counts empty strings in if told so
+        shortest = max(self.minn, least)
+        return list(_STRINGS[self.rule](text, character_starts(text), shortest, self.maxn))
 
     def refuse_too_long(self, size: int) -> None:
         """Raise UnsupportedError if a word of `size` bytes can have more n-grams than anyone wants to wait for."""
@@ -279,6 +290,10 @@ def _spacy_strings(text: bytes, starts: list[int], minn: int, maxn: int) -> Iter
             yield text[starts[i] : starts[i + n]]
 
 
+def _whole_word(text: bytes, starts: list[int], minn: int, maxn: int) -> Iterator[bytes]:
+    yield text
+
+
 def _fifu_strings(text: bytes, starts: list[int], minn: int, maxn: int) -> Iterator[bytes]:
     """By start, the longest first."""
     count = len(starts) - 1
@@ -296,6 +311,7 @@ _STRINGS: dict[str, Callable[[bytes, list[int], int, int], Iterator[bytes]]] = {
     "fasttext": _fasttext_strings,
     "floret": _floret_strings,
     "spacy": _spacy_strings,
+    "word": _whole_word,
     "fifu": _fifu_strings,
     "fifu-floret": _fifu_floret_strings,
 }

@@ -83,7 +83,7 @@ def verify(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
     become findings.
     """
     began = time.perf_counter()
-    report = VerifyReport(os.fsdecode(path), None, os.stat(path).st_size)
+    report = VerifyReport(os.fsdecode(path), None, 0)
     try:
         _Verifier(report, progress).run(path)
     except FormatError as error:
@@ -116,8 +116,8 @@ class _Verifier:
 
     def run(self, path: str | os.PathLike[str]) -> None:
         with open_file(path) as e:
-            self.report.format, self.report.words = e.format, len(e)
             assert e._file is not None
+            self.report.format, self.report.words, self.report.bytes = e.format, len(e), e._file.size
             sidecar = _sidecar(e._file.path) if isinstance(e._file, MappedFile) else None
             matrices = _matrices(e)
             native = e.format == safetensors.NAME

@@ -52,15 +52,17 @@ def first(e: Embeddings, count: int) -> Embeddings:
     return e if count >= len(e) else select(e, words=np.arange(count))
 
 
-def select(e: Embeddings, words: Array | None = None, grams: Array | None = None) -> Embeddings:
+def select(
+    e: Embeddings, words: Array | None = None, grams: Array | None = None, *, labels: bool = True
+) -> Embeddings:
     """Return a model with some of the words (rows, in the order given) and some of the n-gram rows.
 
     None keeps all. Words that are left out are unknown to the result, which makes them of n-grams where it can; the
-    vectors of the words that stay do not change. Labels cannot be left out of a classifier, nor its rows be split from
-    its words: UnsupportedError.
+    vectors of the words that stay do not change. A classifier needs all of its words (UnsupportedError); with
+    `labels` False the result is none.
     """
     parts = e._parts
-    if e._classifier is not None:
+    if e._classifier is not None and labels:
         raise UnsupportedError(f"{e.path or 'this model'}: words of a classifier cannot be left out")
     ids = np.arange(len(e)) if words is None else np.asarray(words, np.int64)
     computed = not e._accumulated and e._subwords is not None
@@ -83,8 +85,10 @@ def select(e: Embeddings, words: Array | None = None, grams: Array | None = None
             subwords=parts.subwords if grams is None else _pruned(e, np.asarray(grams, np.int64)),
             norms=None if parts.norms is None else np.asarray(parts.norms)[ids],
             lengths=None if parts.lengths is None else np.asarray(parts.lengths)[ids],
+            classifier=None,
             output=parts.output if keeps_raw else None,
             raw_words=parts.raw_words if keeps_raw else None,
+            encoder=parts.encoder if parts.encoder is None or words is None else parts.encoder.selected(ids),
             metadata=dict(parts.metadata),
         )
     )

@@ -11,6 +11,7 @@ This file knows no format, except that a dictionary may be found in bytes that a
 
 from __future__ import annotations
 
+import itertools
 import operator
 import threading
 import zlib
@@ -91,8 +92,8 @@ class Scanner(Protocol):
     def index(self) -> tuple[Array, Array, int]:
         """Walk all entries: return blob (uint8), offsets (int64, size + 1) and gap."""
 
-    def counts(self, offsets: Array) -> Array:
-        """Return how often training saw each entry (int64)."""
+    def counts(self, offsets: Array) -> Array | None:
+        """Return how often training saw each entry (int64), or None where the file does not say."""
 
 
 #: What `Scanner.find` returns when only an index can tell.
@@ -196,7 +197,15 @@ class Vocabulary:
         """Return the keys of the entries `start` .. `stop - 1`."""
         if self._arrays is None and stop - start > 1:
             self._make_arrays()
-        return [self.entry(i) for i in range(start, stop)]
+        if self._arrays is None or stop - start < 8:
+            return [self.entry(i) for i in range(start, stop)]
+        blob, offsets, gap = self._arrays
+        bounds = np.asarray(offsets[start : stop + 1])
+        low, high = int(bounds[0]), int(bounds[-1])
+        if (bounds[1:] - bounds[:-1] < gap).any() or low < 0 or high > len(blob):  # `entry` says which
+            return [self.entry(i) for i in range(start, stop)]
+        data, places = blob[low:high].tobytes(), (bounds - low).tolist()
+        return [data[a : b - gap] for a, b in itertools.pairwise(places)]
 
     @property
     def counts(self) -> Array | None:

@@ -29,7 +29,13 @@ from typing import Any
 PEERS = Path(__file__).with_name("peers.py")
 FULL_SIZE = {"words": 2_000_000, "buckets": 2_000_000, "dim": 300}
 #: What keeps every library to `threads` threads.
-THREAD_VARIABLES = ("VECIO_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = (
+    "VECIO_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
 
 
 class PeerError(Exception):
@@ -57,6 +63,8 @@ class Context:
         """Return the interpreter that a subject of peers.py runs in."""
         if subject == "vecio":
             return self.vecio
+        if subject in ("model2vec", "sentence-transformers"):
+            return self.peers.parent.parent.parent / "peers-encode" / "bin" / "python"
         return self.predict if subject == "fasttext-predict" else self.peers
 
     def file(self, name: str) -> Path:

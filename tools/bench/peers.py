@@ -97,6 +97,10 @@ class Subject:
         """Return the best label of each text ("" where there is none)."""
         return [str(labels[0]) if len(labels) else "" for labels in self.predict(texts)[0]]
 
+    def encode(self, texts: list[str]) -> Any:
+        """Return the sentence vectors of texts, in one thread or as many as the process was given."""
+        raise NotImplementedError
+
     # Operations.
 
     def op_hello(self) -> Reply:
@@ -180,6 +184,16 @@ class Subject:
 
         return {**timed(work)[0], "count": len(texts) * repeat}
 
+    def op_encode(self, model: str, path: str, count: int, fresh: bool, before: int) -> Reply:
+        """Encode the first `count` texts of a file; `fresh`: by a model just opened. `before` others go before."""
+        texts = read_words(path, 0, count)
+        if fresh or self.model is None:
+            self.load(model)
+        self.encode(read_words(path, count, before))
+        spent, vectors = timed(lambda: self.encode(texts))
+        head = [[float(x) for x in row] for row in vectors[:50]]
+        return {**spent, "count": count, "head": head}
+
     def op_labels(self, path: str, count: int) -> Reply:
         """Return the best labels of the first `count` texts of a file."""
         return {"labels": self.labels(read_words(path, 0, count))}
@@ -217,11 +231,19 @@ class Vecio(Subject):
     def predict(self, texts: Any) -> Any:
         return self.model.predict(texts, k=1)
 
+    def encode(self, texts: list[str]) -> Any:
+        return self.model.encode(texts)
+
     def labels(self, texts: list[str]) -> list[str]:
         answers = self.predict(texts)
         if isinstance(answers, tuple):
             answers = answers[0]
         return [best_label(answer) for answer in answers]
+
+    def op_preload(self) -> Reply:
+        """Load the compiled code."""
+        self.model.preload()
+        return {"numba": "numba" in sys.modules}
 
     def op_index(self, path: str, word: str) -> Reply:
         """Open, ask for the length, the last word and a rare word: what needs to know every word's place."""
@@ -247,6 +269,19 @@ class Vecio(Subject):
         """Convert a file."""
         vecio = sys.modules["vecio"]
         return timed(lambda: vecio.convert(source, target, dtype=dtype))[0]
+
+    def op_write(self, target: str) -> Reply:
+        """Write the open model in the format that the target's name says."""
+        return timed(lambda: self.model.save(target))[0]
+
+    def op_quantise(self, source: str, target: str, options: dict[str, Any]) -> Reply:
+        """Quantise a model as the real program does."""
+        vecio = sys.modules["vecio"]
+        return timed(lambda: vecio.open(source).save(target, **options))[0]
+
+    def op_precision(self, path: str) -> Reply:
+        """Return the precision at 1 on a labelled file."""
+        return {"precision": self.model.test(path).precision}
 
     def op_export(self, vectors: str, words: str, queries: str, unknown: str, count: int) -> Reply:
         """Write all words, their vectors and the vectors of `count` unknown words as plain files for the peers."""
@@ -285,6 +320,50 @@ def best_label(answer: Any) -> str:
     return answer
 
 
+class Model2vec(Subject):
+    """model2vec, a folder of its own."""
+
+    modules: tuple[str, ...] = ("numpy", "model2vec")
+    packages: tuple[str, ...] = ("model2vec", "tokenizers", "numpy")
+
+    def load(self, path: str) -> None:
+        self.model = sys.modules["model2vec"].StaticModel.from_pretrained(path)
+        self.dim = self.model.dim
+
+    def encode(self, texts: list[str]) -> Any:
+        return self.model.encode(texts, use_multiprocessing=False)  # the faster of its two ways, measured
+
+    def op_make(self, pieces: str, target: str, dim: int) -> Reply:
+        """Write a folder: BERT's tokenizer with the pieces of a file, and random rows of length about 1."""
+        library = importlib.import_module("tokenizers")
+        names = read_words(pieces)
+        tokenizer = library.Tokenizer(
+            library.models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]")
+        )
+        tokenizer.normalizer = library.normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+        tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+        rows = self.np.random.default_rng(0).standard_normal((len(names), dim)).astype(self.np.float32)
+        rows /= self.np.float32(dim) ** 0.5
+        sys.modules["model2vec"].StaticModel(rows, tokenizer, normalize=True).save_pretrained(target)
+        return {"count": len(names)}
+
+
+class SentenceTransformers(Subject):
+    """sentence-transformers with the same folder; its own default batches."""
+
+    modules: tuple[str, ...] = ("numpy", "torch", "sentence_transformers")
+    packages: tuple[str, ...] = ("sentence-transformers", "torch", "numpy")
+
+    def load(self, path: str) -> None:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        self.model = sys.modules["sentence_transformers"].SentenceTransformer(path, device="cpu")
+        self.dim = self.model.encode(["a"]).shape[1]
+
+    def encode(self, texts: list[str]) -> Any:
+        return self.model.encode(texts)
+
+
 class FastText(Subject):
     """The fastText Python binding."""
 
@@ -313,6 +392,16 @@ class FastText(Subject):
         model = fasttext.train_supervised(path, verbose=0, **options)
         model.save_model(target)
         return {"labels": len(model.labels), "words": len(model.words)}
+
+    def op_quantise(self, source: str, target: str, options: dict[str, Any]) -> Reply:
+        """Quantise a model, without retraining."""
+        self.load(source)
+
+        def work() -> None:
+            self.model.quantize(**options)
+            self.model.save_model(target)
+
+        return timed(work)[0]
 
 
 class FastTextPredict(FastText):
@@ -375,6 +464,27 @@ class GensimKeyed(GensimFastText):
         return {"count": len(every)}
 
 
+class GensimWord2vec(GensimKeyed):
+    """gensim reading word2vec's binary form."""
+
+    def load(self, path: str) -> None:
+        self.model = sys.modules["gensim.models"].KeyedVectors.load_word2vec_format(path, binary=True)
+        self.dim = self.model.vector_size
+
+
+class GensimText(GensimKeyed):
+    """gensim reading and writing text, with and without a header."""
+
+    def load(self, path: str) -> None:
+        bare = not path.endswith(".vec")
+        self.model = sys.modules["gensim.models"].KeyedVectors.load_word2vec_format(path, no_header=bare)
+        self.dim = self.model.vector_size
+
+    def op_write(self, target: str) -> Reply:
+        """Write the open model as text."""
+        return timed(lambda: self.model.save_word2vec_format(target))[0]
+
+
 class Finalfusion(Subject):
     """finalfusion reading a fastText `.bin`."""
 
@@ -394,6 +504,23 @@ class Finalfusion(Subject):
         for row, word in zip(result, words):  # noqa: B905 (as long as each other; strict costs time)
             self.model.embedding(word, out=row)
         return result
+
+
+class FinalfusionWord2vec(Finalfusion):
+    """finalfusion reading word2vec's binary form."""
+
+    def load(self, path: str) -> None:
+        self.model = sys.modules["finalfusion.compat"].load_word2vec(path)
+        self.dim = self.model.storage.shape[1]
+
+
+class FinalfusionText(Finalfusion):
+    """finalfusion reading text, with and without a header."""
+
+    def load(self, path: str) -> None:
+        compat = sys.modules["finalfusion.compat"]
+        self.model = (compat.load_text_dims if path.endswith(".vec") else compat.load_text)(path)
+        self.dim = self.model.storage.shape[1]
 
 
 class Rows(Subject):
@@ -530,9 +657,15 @@ SUBJECTS: dict[str, type[Subject]] = {
     "vecio": Vecio,
     "fasttext": FastText,
     "fasttext-predict": FastTextPredict,
+    "model2vec": Model2vec,
+    "sentence-transformers": SentenceTransformers,
     "gensim": GensimFastText,
     "gensim-keyed": GensimKeyed,
+    "gensim-word2vec": GensimWord2vec,
+    "gensim-text": GensimText,
     "finalfusion": Finalfusion,
+    "finalfusion-word2vec": FinalfusionWord2vec,
+    "finalfusion-text": FinalfusionText,
     "numpy": Numpy,
     "numpy-f16": NumpyHalf,
     "faiss": FaissFlat,

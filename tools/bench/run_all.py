@@ -22,7 +22,7 @@ import common
 
 HERE = Path(__file__).resolve().parent
 #: In this order: the first makes the native files that the others read.
-TOPICS = ("convert", "open", "memory", "embed", "nearest", "predict", "cli")
+TOPICS = ("convert", "open", "memory", "embed", "nearest", "predict", "quantise", "cli")
 
 INTRODUCTION = """\
 # Results

@@ -16,11 +16,49 @@ from .._sources import acquire
 from ..embeddings import Embeddings
 from ..errors import FormatError, UnknownFormatError, UnsupportedError
 from ..vocabulary import decode
-from . import fasttext, safetensors
-from .base import Fate, Format, Source, Written
+from . import (
+    fasttext,
+    finalfusion,
+    floret_text,
+    gensim,
+    glove_binary,
+    magnitude,
+    navec,
+    numpy_pair,
+    safetensors,
+    spacy,
+    table,
+    text,
+    token_vectors,
+    tsv,
+    word2vec,
+)
+from .base import LABELS, Fate, Format, Source, Written
 
 #: In the order in which they are asked: those that a few bytes decide come first.
-FORMATS: tuple[Format, ...] = (safetensors.FORMAT, fasttext.FORMAT, fasttext.FLORET)
+FORMATS: tuple[Format, ...] = (
+    safetensors.FORMAT,
+    token_vectors.FILE,
+    finalfusion.FORMAT,
+    fasttext.FORMAT,
+    fasttext.FLORET,
+    gensim.FORMAT,
+    floret_text.FORMAT,
+    token_vectors.MODEL2VEC,
+    token_vectors.SENTENCE_TRANSFORMERS,
+    spacy.FORMAT,
+    numpy_pair.FORMAT,
+    table.FORMAT,
+    table.IPC,
+    magnitude.FORMAT,
+    navec.FORMAT,
+    glove_binary.FORMAT,
+    word2vec.FORMAT,
+    # Text accepts almost anything: it is asked last.
+    tsv.FORMAT,
+    text.TEXT,
+    text.GLOVE,
+)
 
 #: What other files begin with, for a better answer than "unknown".
 STRANGERS = (
@@ -68,27 +106,39 @@ def detect(path: Any) -> str:
         source.close()
 
 
-def open(path: Any, *, format: str | None = None, preload: bool = False, **options: Any) -> Embeddings:
+def open(
+    path: Any, *, format: str | None = None, preload: bool = False, copy: bool = False, **options: Any
+) -> Embeddings:
     """Open a file of word vectors where it lies: mapped, read-only, without a copy where the format allows it.
 
     path: a file or a folder; bytes, or an open binary file; a file packed by gzip, bzip2, xz or zstd, which is unpacked
         once into a cache; or "hf://owner/name[/file]", fetched through huggingface_hub (extra `hub`).
     format: its name, where the content is not to be asked. preload: do at once what is else done when first needed.
+    copy: read the file into memory instead of mapping it: takes its size in memory, and nothing that happens to the
+        file afterwards matters (a mapped file that is cut while other threads read it ends the process).
     limit: read only the first `limit` words. Further options belong to the format, under gensim's names: no_header,
         binary, encoding, errors for text and word2vec; words (a file) for arrays without words.
     Raises UnknownFormatError (nothing accepted the file), FormatError (it contradicts its format) or OSError.
     """
-    source = acquire(path)
+    reading = dict(options)
+    format = format or _implied(reading)
+    source = acquire(path, copy=copy)
     try:
-        chosen = _recognise(source, options) if format is None else named(format)
-        embeddings = _read(chosen, source, options)
+        chosen = _recognise(source) if format is None else named(format)
+        embeddings = _read(chosen, source, reading)
     except BaseException:
         source.close()
         raise
     if isinstance(path, (str, os.PathLike)):
         embeddings._parts.reopen = reopen
-        embeddings._parts.options = options if format is None else {"format": format, **options}
+        own = {"format": format, "copy": copy or None}
+        embeddings._parts.options = {n: v for n, v in {**own, **options}.items() if v is not None}
     return embeddings.preload() if preload else embeddings
+
+
+def _implied(options: dict[str, Any]) -> str | None:
+    """Return the format that gensim's `binary` implies: True is word2vec's binary form, False anything else."""
+    return "word2vec" if options.pop("binary", None) else None
 
 
 def _read(chosen: Format, source: Source, options: dict[str, Any]) -> Embeddings:
@@ -102,6 +152,8 @@ def _read(chosen: Format, source: Source, options: dict[str, Any]) -> Embeddings
     limit = given.pop("limit", None) if "limit" not in known else None
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise ValueError(f"limit must be a number of words, not {limit!r}")
+    if "scratch" not in known:  # said by `convert`: only a format that is parsed has a use for it
+        given.pop("scratch", None)
     _refuse_unknown(chosen, "read", known | {"limit"}, given)
     embeddings = chosen.read(source, **given)
     return embeddings if limit is None else views.first(embeddings, limit)
@@ -118,7 +170,7 @@ def _refuse_unknown(chosen: Format, verb: str, known: set[str], given: dict[str,
     wrong = sorted(set(given) - known)
     if wrong:
         there = ", ".join(sorted(known)) or "none"
-        raise TypeError(f"{chosen.name} has no option {wrong[0]!r} to {verb}; there are: {there}")
+        raise ValueError(f"{chosen.name} has no option {wrong[0]!r} to {verb}; there are: {there}")
 
 
 def reopen(path: str, identity: str, options: dict[str, Any]) -> Embeddings:
@@ -141,11 +193,21 @@ def save(
 ) -> Written:
     """Write `embeddings` to `path` in the format that is named, or that its extension says.
 
-    drop: leave out words that the format cannot hold; without it they are refused. Further options: the writer's.
+    drop: leave out words that the format cannot hold; without it they are refused. words, grams, size, quality: make
+    the model smaller (see `compress`). Further options: the writer's.
     """
-    chosen = target_format(path, format)
+    from . import compress
+
+    chosen = target_format(path, format, embeddings)
     prepared, _ = prepare(embeddings, chosen, path, drop=bool(options.pop("drop", False)))
-    return write(prepared, chosen, path, dtype, options)
+    if not compress.asked(options, dtype):
+        return write(prepared, chosen, path, dtype, options)
+    judged, quality = compress.judged(chosen, dtype, options), options.get("quality")
+    shrunk = compress.shrink(prepared, chosen, dtype, options)
+    if judged:
+        progress = options.pop("progress", None)
+        return compress.write(prepared, shrunk, path, options, quality, progress)[1]
+    return write(shrunk.model, chosen, path, shrunk.dtype, {**options, **shrunk.options})
 
 
 def write(
@@ -159,6 +221,7 @@ def write(
     assert chosen.write is not None
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     progress = given.pop("progress", None)
+    dtype = chosen.dtype_for(path, dtype)
     _refuse_unknown(chosen, "write", _options(chosen.write), given)
     return chosen.write(embeddings, path, dtype=dtype, progress=progress, **given)
 
@@ -178,13 +241,16 @@ def prepare(
     Words that the format cannot spell are refused, or left out with `drop`.
     """
     lost = []
+    assert chosen.fate is not None
+    labels = embeddings._classifier is not None and LABELS in chosen.fate(embeddings, None, {}).kept
     if chosen.unique:
         rows = views.distinct(embeddings)
         if rows is not None:
             lost.append(f"{len(embeddings) - len(rows):,} rows of words that occur before")
-            embeddings = views.select(embeddings, words=rows)
-    if chosen.refuses is not None:
-        keep, example, reason = _spellable(embeddings, chosen.refuses)
+            embeddings = views.select(embeddings, words=rows, labels=labels)
+    refuses = chosen.refuses if chosen.refuses_for is None else chosen.refuses_for(embeddings)
+    if refuses is not None:
+        keep, example, reason = _spellable(embeddings, refuses)
         if keep is not None and not drop:
             raise UnsupportedError(
                 f"{path}: {chosen.name} cannot hold {len(embeddings) - len(keep):,} of the words, the first is "
@@ -194,7 +260,7 @@ def prepare(
             lost.append(
                 f"{len(embeddings) - len(keep):,} words that {chosen.name} cannot hold, such as {example}"
             )
-            embeddings = views.select(embeddings, words=keep)
+            embeddings = views.select(embeddings, words=keep, labels=labels)
     return embeddings, lost
 
 
@@ -217,8 +283,13 @@ def _spellable(e: Embeddings, refuses: Callable[[bytes], str | None]) -> tuple[A
     return np.delete(np.arange(len(e)), bad), example, why
 
 
-def target_format(path: str | os.PathLike[str], format: str | None = None) -> Format:
-    """Return the format to write `path` in; UnsupportedError when there is none or vecio does not write it."""
+def target_format(
+    path: str | os.PathLike[str], format: str | None = None, source: Embeddings | None = None
+) -> Format:
+    """Return the format to write `path` in; UnsupportedError when there is none or vecio does not write it.
+
+    Of formats with the same extension (`.bin`) it is the one that `source` came in, else the first in FORMATS.
+    """
     if format is not None:
         chosen = named(format)
     else:
@@ -230,10 +301,19 @@ def target_format(path: str | os.PathLike[str], format: str | None = None) -> Fo
                 f"{os.fsdecode(path)}: no format has the extension {extension!r}; there are {known} "
                 f"(formats that are folders must be named)"
             )
-        chosen = next((f for f in by_name if f.write is not None), by_name[0])
+        origin = None if source is None else _origin(source)
+        writable = [f for f in by_name if f.write is not None] or by_name
+        chosen = next((f for f in writable if f.name == origin), writable[0])
     if chosen.write is None:
         raise UnsupportedError(f"{os.fsdecode(path)}: vecio does not write {chosen.name} files")
     return chosen
+
+
+def _origin(e: Embeddings) -> str:
+    """Return the format that a model came in before it became a file of ours."""
+    provenance = e.metadata.get("provenance")
+    found = provenance.get("format") if isinstance(provenance, dict) else None
+    return found if isinstance(found, str) else e.format
 
 
 def named(name: str) -> Format:
@@ -244,7 +324,7 @@ def named(name: str) -> Format:
     raise ValueError(f"no format is called {name!r}; there are {', '.join(f.name for f in FORMATS)}")
 
 
-def _recognise(source: Source, options: dict[str, Any] | None = None) -> Format:
+def _recognise(source: Source) -> Format:
     reasons = []
     folder = isinstance(source, Folder)
     for candidate in FORMATS:
@@ -255,7 +335,7 @@ def _recognise(source: Source, options: dict[str, Any] | None = None) -> Format:
             return candidate
         reasons.append(f"{candidate.name}: {reason}")
     if isinstance(source, Folder):
-        raise UnknownFormatError(f"{source.path}: no format accepts this folder; {'; '.join(reasons)}")
+        raise UnknownFormatError(f"{source.path}: a directory that no format accepts; {'; '.join(reasons)}")
     head = source.map[:64].lstrip()
     hint = next(
         (text for start, text in STRANGERS if source.map[: len(start)] == start or head.startswith(start)),

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+import codecs
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from .._binary import Folder, MappedFile
+import numpy as np
+import numpy.typing as npt
+
+from .._binary import Folder, MappedFile, MappedGroup
+from .._json import json_value as json_value
+from .._json import parse_json as parse_json
 from .._rounding import Tally
+from .._threads import run_chunks
 from ..embeddings import Embeddings
 from ..errors import FormatError
+from ..matrix import Matrix
 
 #: What a reader gets: a mapped file, or a folder whose files it maps. (Union: a Python 3.10 alias is evaluated.)
 Source = Union[MappedFile, Folder]  # noqa: UP007
+
+#: Called with rows done and rows in all.
+Progress = Callable[[int, int], None]
 
 #: What a model may hold besides words and vectors; a format names those that it can carry.
 COUNTS = "the counts of the words"
@@ -24,19 +35,23 @@ RAW = "the words' own rows and the output matrix of the training"
 LENGTHS = "the lengths that the vectors had before they were scaled"
 ENCODER = "the tokenizer, and with it sentence vectors"
 SETTINGS = "the settings"
+#: What a format loses that knows no words: every vector is made of n-grams.
+WORDS = "the list of the words"
 
 
 @dataclass
 class Fate:
     """What a writer will do to a model, said before the first byte is written.
 
-    dtype: how numbers will be stored. kept, approximated, lost: properties of the model, in words.
+    dtype: how numbers will be stored. kept, approximated, lost: properties of the model, in words. added: what the
+    model does not say and the format must, such as counts that are made up.
     """
 
     dtype: str
     kept: list[str] = field(default_factory=list)
     approximated: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,9 @@ class Format:
         write the format. Atomic, streaming. Its keyword parameters are its options.
     fate: `fate(embeddings, dtype, options)` -> Fate of a model that is written (see `fate` below).
     refuses: says why a word (bytes) cannot be written, or None; where it is None every word can.
+    refuses_for: returns such a test for one model, where it depends on the model what a file can hold.
     unique: whether a word can stand in a file only once.
+    dtypes: the dtype that an extension stands for, where the caller names none.
     """
 
     name: str
@@ -73,7 +90,13 @@ class Format:
     folder: bool = False
     fate: Callable[[Embeddings, str | None, Mapping[str, Any]], Fate] | None = None
     refuses: Callable[[bytes], str | None] | None = None
+    refuses_for: Callable[[Embeddings], Callable[[bytes], str | None] | None] | None = None
     unique: bool = False
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+
+    def dtype_for(self, path: Any, dtype: str | None) -> str | None:
+        """Return the dtype to write: what the caller says, else what the file's extension stands for."""
+        return dtype or self.dtypes.get(os.path.splitext(os.fsdecode(path))[1].lower())
 
 
 def properties(e: Embeddings) -> list[str]:
@@ -82,7 +105,7 @@ def properties(e: Embeddings) -> list[str]:
     computed = not e._accumulated and subwords is not None and e._classifier is None
     has = {
         COUNTS: e._vocabulary.counts is not None,
-        UNKNOWN: subwords is not None and subwords.has_ngrams and e._classifier is None,
+        UNKNOWN: subwords is not None and subwords.has_ngrams,
         LABELS: e._classifier is not None,
         RAW: e._classifier is None and (computed or parts.raw_words is not None or parts.output is not None),
         LENGTHS: parts.lengths is not None,
@@ -121,6 +144,25 @@ def rounded(e: Embeddings, dtype: str) -> list[str]:
     return found
 
 
+#: Bytes of float32 that one block of rows holds; mapped rows of fewer bytes are not worth a call to unmap them.
+BLOCK_BYTES, LEAST_RELEASED = 8 << 20, 1 << 20
+
+
+def blocks(rows: int, dim: int) -> Iterable[tuple[int, int]]:
+    """Return the ranges in which a writer goes over rows of `dim` numbers: bounded memory, whatever their number."""
+    step = max(1, min(1 << 16, BLOCK_BYTES // (4 * max(dim, 1))))
+    return ((start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def release(e: Embeddings, matrix: Matrix | None, start: int = 0, stop: int | None = None) -> None:
+    """Unmap the pages of rows that were read, so that a pass over a large file does not stay in this process's memory.
+
+    They remain in the page cache, and come back when they are touched again.
+    """
+    if matrix is not None:
+        e._advise(matrix.part(start, len(matrix) if stop is None else stop), "DONTNEED", LEAST_RELEASED)
+
+
 def plain_dtype(dtype: str | None, known: tuple[str, ...] = ("float32",)) -> str:
     """Return the dtype to write (the first of `known` by default); ValueError where the format does not have it."""
     if dtype is None:
@@ -130,48 +172,107 @@ def plain_dtype(dtype: str | None, known: tuple[str, ...] = ("float32",)) -> str
     return dtype
 
 
-#: Brackets that nest deeper are no settings of a model; Python's parser would run out of stack.
-DEEPEST = 64
+#: Words whose vectors one thread makes at a time.
+CHUNK = 2048
 
 
-def json_value(source: MappedFile, most: int = 256 << 20) -> Any:
-    """Return the JSON value that a whole file holds; FormatError for anything but strict JSON, or nested too deep."""
-    return parse_json(source.bytes(0, min(source.size, most + 1)), source.path, most)
+def vector_blocks(
+    e: Embeddings, progress: Progress | None = None
+) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
+    """Yield (start, stop, the finished vectors of these words, float32) for all words of a model, in order.
+
+    For writers: memory stays bounded, rows that were read are unmapped again, and the writer may use the block as it
+    likes until it asks for the next.
+    """
+    computed = not e._accumulated and e._subwords is not None
+    if computed:
+        e._read_ahead()
+    for start, stop in blocks(len(e), e.dim):
+        yield start, stop, _vectors(e, start, stop)
+        release(e, e._words, start, stop)
+        if progress is not None:
+            progress(stop, len(e))
+    if computed:  # n-gram rows all over the file were read
+        release(e, e._grams)
 
 
-def parse_json(data: bytes, path: str, most: int = 256 << 20) -> Any:
-    """Return the JSON value in `data`; `path` is what an error names."""
+def _vectors(e: Embeddings, start: int, stop: int) -> npt.NDArray[np.float32]:
+    """Return the vectors of the words `start` .. `stop - 1`, made by several threads."""
+    out = np.empty((stop - start, e.dim), np.float32)
+
+    def work(a: int, b: int) -> None:
+        out[a:b] = e._block(start + a, start + b)
+
+    run_chunks(work, stop - start, CHUNK)
+    return out
+
+
+class RowTarget:
+    """Takes rows that a reader decodes, block by block: in memory, or in a nameless file where there are many.
+
+    scratch: a folder (True: the one for temporary files) where more than SCRATCH bytes go to a file; False: never.
+    """
+
+    SCRATCH = 64 << 20
+
+    def __init__(
+        self, file: MappedFile, rows: int, dim: int, dtype: npt.DTypeLike, scratch: str | bool = False
+    ) -> None:
+        self.file, self.shape, self.dtype = file, (rows, dim), np.dtype(dtype)
+        self._values: npt.NDArray[Any] | None = None
+        self._stream: Any = None
+        if scratch is not False and rows * dim * self.dtype.itemsize > self.SCRATCH:
+            self._stream = tempfile.TemporaryFile(dir=scratch if isinstance(scratch, str) else None)
+        else:
+            self._values = np.empty(self.shape, self.dtype)
+
+    def put(self, start: int, rows: npt.NDArray[Any]) -> None:
+        """Take the rows from `start` on; blocks come in order, without gaps."""
+        if self._values is None:
+            self._stream.write(np.ascontiguousarray(rows, self.dtype).data.cast("B"))
+        else:
+            self._values[start : start + len(rows)] = rows
+
+    def done(self) -> tuple[npt.NDArray[Any], MappedFile | MappedGroup]:
+        """Return all rows, read-only, and what a model of them gives for its file."""
+        if self._values is not None:
+            self._values.flags.writeable = False
+            return self._values, self.file
+        from .._text import Backed
+
+        with self._stream as stream:
+            stream.flush()
+            mapped = MappedFile.of_descriptor(stream.fileno(), self.file.path)
+        return mapped.array(self.dtype, self.shape, 0, "the rows"), Backed(self.file, mapped)
+
+
+def recoded(words: Iterable[bytes], encoding: str | None, errors: str | None, path: str) -> Iterator[bytes]:
+    """Yield the words as UTF-8, decoded as gensim does: with this encoding ("utf8") and these errors ("strict").
+
+    Raises FormatError for bytes that do not fit, ValueError for names that Python does not know.
+    """
+    encoding, errors = encoding or "utf8", errors or "strict"
     try:
-        if len(data) > most:
-            raise ValueError(f"more than {most} bytes")
-        _check_depth(data)
-        return json.loads(data.decode("utf-8"), parse_int=_short_integer, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        place = getattr(error, "pos", None)
-        raise FormatError(
-            path, "not JSON", offset=place, expected="JSON", found=ascii(str(error))[:100]
-        ) from None
+        codecs.lookup(encoding)
+        codecs.lookup_error(errors)
+    except LookupError as error:
+        raise ValueError(str(error)) from None
+    for i, word in enumerate(words):
+        try:
+            yield word.decode(encoding, errors).encode("utf-8", "surrogateescape")
+        except UnicodeError as error:
+            raise FormatError(
+                path, f"word {i} is not {encoding}", expected=encoding, found=ascii(str(error))[1:100]
+            ) from None
 
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
-
-
-def _check_depth(data: bytes) -> None:
-    if data.count(b"[") + data.count(b"{") <= DEEPEST:
-        return
-    depth = 0
-    for match in _BRACKETS.finditer(data):
-        first = data[match.start()]
-        depth += (first in b"[{") - (first in b"]}")
-        if depth > DEEPEST:
-            raise ValueError(f"brackets nested deeper than {DEEPEST}")
-
-
-def _short_integer(digits: str) -> int:
-    if len(digits) > 20:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+def row_blocks(e: Embeddings, matrix: Matrix) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
+    """Yield (start, stop, rows) for the stored rows of one of the model's matrices, as float32."""
+    e._advise(matrix, "SEQUENTIAL")
+    step = max(1, min(1 << 16, BLOCK_BYTES // (4 * e.dim)))
+    for start in range(0, len(matrix), step):
+        stop = min(start + step, len(matrix))
+        e._check()
+        yield start, stop, matrix.block(start, stop)
+        release(e, matrix, start, stop)
+    e._advise(matrix, "RANDOM")

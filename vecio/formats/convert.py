@@ -17,15 +17,17 @@ import numpy.typing as npt
 
 from ..embeddings import Embeddings
 from ..errors import FormatError, VecioError
-from . import fate_of, prepare, target_format, write
+from . import compress, fate_of, prepare, target_format, write
 from . import open as open_file
-from .base import UNKNOWN, Fate, Format, Written, properties
+from .base import UNKNOWN, WORDS, Fate, Format, Written, properties
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 #: Words that are compared after writing, spread evenly over the vocabulary; neighbours are searched for among them.
 SAMPLE = 2000
+#: What is compared where a model has no words of its own.
+MADE_UP = tuple(f"{a}{b}".encode() for a in ("the", "river", "größe", "狐狸") for b in ("", "ing", "x", "s"))
 #: Words of the sample that are read at once.
 PIECE = 64
 #: How many of the nearest words are compared.
@@ -36,10 +38,12 @@ NEIGHBOURS = 10
 class ConversionReport:
     """What a conversion did.
 
-    kept, approximated, lost: properties of the source, in words. largest_error and mean_error are of all numbers of the
+    kept, approximated, lost: properties of the source, in words; added: what the format needs and the source does not
+    say. largest_error and mean_error are of all numbers of the
     word vectors, least_cosine and mean_cosine between the vectors before and after (None: no vector has a direction).
     unknown_error: largest error in the vectors of unknown words, on a sample, or None. neighbour_overlap: share of the
-    10 nearest words that stay the same, on a sample of words searched among themselves.
+    10 nearest words that stay the same, on a sample of words searched among themselves. quality: of a file that was
+    made smaller, what it says of itself: mean cosines of all words of the source, those left out and unknown included.
     """
 
     source: str
@@ -57,12 +61,14 @@ class ConversionReport:
     kept: list[str] = field(default_factory=list)
     approximated: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
     largest_error: float = 0.0
     mean_error: float = 0.0
     least_cosine: float | None = None
     mean_cosine: float | None = None
     unknown_error: float | None = None
     neighbour_overlap: float | None = None
+    quality: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and numbers, for JSON."""
@@ -75,7 +81,13 @@ class ConversionReport:
             f"words         {self.words:,} x {self.dim}, {self.grams:,} n-gram rows, {self.labels:,} labels",
             f"size          {self.source_bytes:,} -> {self.target_bytes:,} bytes ({ratio:.0%}), {self.seconds:.1f} s",
         ]
-        for title, items in (("kept", self.kept), ("approximated", self.approximated), ("lost", self.lost)):
+        said = (
+            ("kept", self.kept),
+            ("approximated", self.approximated),
+            ("lost", self.lost),
+            ("added", self.added),
+        )
+        for title, items in said:
             lines += [f"{title if i == 0 else '':<13} {item}" for i, item in enumerate(items)]
         if self.approximated:
             lines.append(f"error         largest {self.largest_error:.3g}, mean {self.mean_error:.3g}")
@@ -87,7 +99,16 @@ class ConversionReport:
                 lines.append(
                     f"neighbours    {self.neighbour_overlap:.2%} of the nearest {NEIGHBOURS} the same (sample)"
                 )
+        if self.quality is not None:
+            lines += [f"{_TITLES[key]:<40} {self.quality[key]:.6f}" for key in _TITLES if key in self.quality]
         return "\n".join(lines)
+
+
+_TITLES = {
+    "mean_cosine": "mean cosine, words of the source",
+    "mean_cosine_by_count": "mean cosine, weighted by their counts",
+    "mean_cosine_unknown": "mean cosine, unknown words",
+}
 
 
 def convert(
@@ -108,17 +129,26 @@ def convert(
     "float32", "float16", "int8" or "pqN"; None keeps that of the source as far as the format can. strict: refuse to
     lose anything (VecioError, before a byte is written). drop: leave out words that the format cannot hold. source:
     options of `vecio.open`. progress: called with rows done and rows in all. Further options belong to the target's
-    format.
+    format, except those that make the model smaller: words, grams (how many rows to keep), and for vecio's own format
+    size (bytes, "20MB", "7.5%") or quality (mean cosine): see `formats.compress`.
 
     Raises UnsupportedError for a format that cannot be written, VecioError when `dst` is `src` itself and something of
     it would be lost, and what opening `src` raises.
     """
     began = time.perf_counter()
     chosen = target_format(dst, format)
-    with open_file(src, **(source or {})) as opened:
+    scratch = os.path.dirname(os.path.realpath(os.fsdecode(dst)))
+    with open_file(src, **{"scratch": scratch, **(source or {})}) as opened:
         model, left_out = prepare(opened, chosen, dst, drop=drop)
-        fate = fate_of(model, chosen, dtype, options)
-        fate.lost += left_out
+        whole, shrunk, judged = model, None, compress.judged(chosen, dtype, options)
+        quality = options.get("quality")
+        if compress.asked(options, dtype):
+            shrunk = compress.shrink(whole, chosen, dtype, options)
+            model, dtype = shrunk.model, shrunk.dtype
+        told = {**options, **(shrunk.options if shrunk else {})}
+        fate = fate_of(model, chosen, chosen.dtype_for(dst, dtype), told)
+        gone = [name for name in properties(opened) if name not in properties(model) + fate.lost]
+        fate.lost += gone + left_out + (shrunk.lost if shrunk else [])
         _refuse_losses(src, dst, chosen, fate, strict)
         report = ConversionReport(
             source=_name(src, opened),
@@ -136,11 +166,20 @@ def convert(
             kept=fate.kept,
             approximated=fate.approximated,
             lost=fate.lost,
+            added=fate.added,
         )
-        written = write(model, chosen, dst, dtype, {**options, "progress": progress})
+        if shrunk is not None and judged:
+            began_with = shrunk.lost
+            shrunk, written, found = compress.write(whole, shrunk, dst, options, quality, progress)
+            report.lost = [text for text in report.lost if text not in began_with] + shrunk.lost
+            report.quality = compress.report_of(whole, found)
+            model = shrunk.model
+            report.words, report.grams = len(model), 0 if model._grams is None else len(model._grams)
+        else:
+            written = write(model, chosen, dst, dtype, {**told, "progress": progress})
         report.dtype = written.dtype
         report.lost += written.notes
-        with open_file(dst, format=chosen.name) as target:
+        with open_file(dst, format=chosen.name, scratch=scratch) as target:
             assert target._file is not None
             report.target_bytes = target._file.size
             _compare(model, target, report)
@@ -180,14 +219,14 @@ def _add_rounding(report: ConversionReport, written: Written) -> None:
 
 def _compare(source: Embeddings, target: Embeddings, report: ConversionReport) -> None:
     """Read a sample back and compare; what was to be exact must be."""
-    if len(target) != len(source):
+    if len(source) and len(target) != len(source) and WORDS not in report.lost:
         raise FormatError(
             report.target, "written and read back", expected=f"{len(source)} words", found=len(target)
         )
-    if not len(source):
+    if not len(source) and UNKNOWN in report.lost:
         return
     rows = np.unique(np.linspace(0, len(source) - 1, min(SAMPLE, len(source))).astype(np.int64))
-    words = [source._vocabulary.entry(int(row)) for row in rows]
+    words = [source._vocabulary.entry(int(row)) for row in rows] or list(MADE_UP)
     before, after = _read(source, words), _read(target, words)
     unknown = [a + b for a, b in zip(words[:-1:7], words[1::7], strict=False)]
     old, new = _read(source, unknown), _read(target, unknown)
@@ -230,8 +269,12 @@ def _read(e: Embeddings, words: list[bytes]) -> Floats:
 
 
 def _bits(vectors: Floats) -> bytes:
-    """Return the bytes of the vectors, every NaN as the same one."""
-    return np.where(np.isnan(vectors), np.float32(np.nan), vectors).astype(np.float32).tobytes()
+    """Return the bytes of the vectors, every NaN as the same one and no zero with a sign: a mean of one row has none."""
+    return (
+        (np.where(np.isnan(vectors), np.float32(np.nan), vectors) + np.float32(0))
+        .astype(np.float32)
+        .tobytes()
+    )
 
 
 def _largest(errors: Array) -> float:

@@ -30,6 +30,20 @@ def half(typing_context: Any, bits: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def float_at(typing_context: Any, data: Any, place: Any) -> Any:
+    """Return the float32 whose four bytes begin at `data[place]` (uint8, contiguous), at any alignment."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        pointer = builder.gep(view.data, [args[1]], source_etype=ir.IntType(8))
+        value = builder.load(builder.bitcast(pointer, ir.FloatType().as_pointer()), typ=ir.FloatType())
+        value.align = 1
+        return value
+
+    return types.float32(data, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def prefetch(typing_context: Any, array: Any, item: Any) -> Any:
     """Ask the processor to fetch the memory line at the start of `array[item]` (first axis); none is too large."""
 
@@ -99,24 +113,34 @@ def _number(x: Any) -> Any:
 
 
 def storage_kind(storage: Any) -> str:
-    """Return which of the four storages a numba tuple type is."""
+    """Return which of the five storages a numba tuple type is."""
     if len(storage) == 1:
         return "float16" if storage[0].dtype == types.uint16 else "float32"
+    if len(storage) == 2 and storage[0].ndim == 1:
+        return "scattered"
     return "int8" if len(storage) == 2 else "pq"
 
 
 @overload(add_row, inline="never")  # type: ignore[untyped-decorator]
 def _add_row(out: Any, o: Any, storage: Any, i: Any) -> Any:
-    return {"float32": _add_float32, "float16": _add_float16, "int8": _add_int8, "pq": _add_pq}[
-        storage_kind(storage)
-    ]
+    return {
+        "float32": _add_float32,
+        "float16": _add_float16,
+        "int8": _add_int8,
+        "pq": _add_pq,
+        "scattered": _add_scattered,
+    }[storage_kind(storage)]
 
 
 @overload(copy_row, inline="never")  # type: ignore[untyped-decorator]
 def _copy_row(out: Any, o: Any, storage: Any, i: Any) -> Any:
-    return {"float32": _copy_float32, "float16": _copy_float16, "int8": _copy_int8, "pq": _copy_pq}[
-        storage_kind(storage)
-    ]
+    return {
+        "float32": _copy_float32,
+        "float16": _copy_float16,
+        "int8": _copy_int8,
+        "pq": _copy_pq,
+        "scattered": _copy_scattered,
+    }[storage_kind(storage)]
 
 
 @overload(prefetch_row, inline="never")  # type: ignore[untyped-decorator]
@@ -124,7 +148,7 @@ def _prefetch_row(storage: Any, i: Any) -> Any:
     kind = storage_kind(storage)
     if kind in ("float32", "float16"):
         return _prefetch_floats
-    return _prefetch_codes
+    return _prefetch_scattered if kind == "scattered" else _prefetch_codes
 
 
 @overload(add_rows, inline="never")  # type: ignore[untyped-decorator]
@@ -217,6 +241,18 @@ def _copy_int8(out: Any, o: Any, storage: Any, i: Any) -> Any:
         out[o, j] = scale * np.float32(codes[i, j])
 
 
+def _add_scattered(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    data, place = storage[0], storage[1][i]
+    for j in range(out.shape[1]):
+        out[o, j] += float_at(data, place + 4 * j)
+
+
+def _copy_scattered(out: Any, o: Any, storage: Any, i: Any) -> Any:
+    data, place = storage[0], storage[1][i]
+    for j in range(out.shape[1]):
+        out[o, j] = float_at(data, place + 4 * j)
+
+
 def _add_pq(out: Any, o: Any, storage: Any, i: Any) -> Any:
     codes, centroids, dsub, norms = storage
     norm = norms[i] if len(norms) > 0 else np.float32(1.0)
@@ -255,3 +291,7 @@ def _prefetch_floats(storage: Any, i: Any) -> Any:
 
 def _prefetch_codes(storage: Any, i: Any) -> Any:
     _prefetch_bytes(storage[0], i, storage[0].shape[1])
+
+
+def _prefetch_scattered(storage: Any, i: Any) -> Any:
+    prefetch_at(storage[0], storage[1][i], 0)
