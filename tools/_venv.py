@@ -100,7 +100,7 @@ def add_each(extra: str) -> list[str]:
 
 
 def requirements(extra: str) -> list[str]:
-    """Return what an extra of pyproject.toml names (Python 3.10 cannot read TOML, so its lists are found by pattern)."""
+    """Return what an extra of pyproject.toml names, found by pattern: Python 3.10 cannot read TOML."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = re.search(rf"^{extra} = \[(.*?)\]\n", text, re.MULTILINE | re.DOTALL)
     if found is None:

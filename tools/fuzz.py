@@ -93,7 +93,7 @@ EDGES = (
     2**63,
     2**64 - 1,
 )
-TEXTS = (
+TEXTS: tuple[bytes, ...] = (
     b"nan",
     b"-inf",
     b"1e999",
@@ -225,7 +225,11 @@ def judge(format: str, path: str, data: bytes, seed: int) -> tuple[str, str]:
                 return "inconsistent", wrong
             return against_twin(hostile, e, data) if format == "fasttext" else ("answered", "")
     except clean as error:
-        named = path in str(error) or os.path.dirname(path) in str(error) or isinstance(error, (vecio.WordError, vecio.UnsupportedError))
+        named = (
+            path in str(error)
+            or os.path.dirname(path) in str(error)
+            or isinstance(error, (vecio.WordError, vecio.UnsupportedError))
+        )
         return ("refused", str(error)) if named else ("foreign", f"the file is not named: {error}")
     except MemoryError as error:
         return "memory", str(error)

@@ -12,18 +12,9 @@ from .errors import VecioError
 
 #: What is fetched of a repository when no file is named: everything but other frameworks' weights and pictures.
 WANTED = (
-    "*.json",
-    "*.safetensors",
-    "*.txt",
-    "*.vec",
-    "*.bin",
-    "*.ftz",
-    "*.fifu",
-    "*.floret",
-    "*.kv",
-    "*.model",
+    *("*.json", "*.safetensors", "*.txt", "*.vec", "*.bin", "*.ftz", "*.fifu", "*.floret", "*.kv", "*.model"),
+    *("*.npy", "*.npz", "*.magnitude", "*.parquet", "*.arrow", "*.tsv", "*.tar", "vectors*", "key2row"),
 )
-WANTED += ("*.npy", "*.npz", "*.magnitude", "*.parquet", "*.arrow", "*.tsv", "*.tar", "vectors*", "key2row")
 UNWANTED = ("pytorch_model*", "tf_model*", "onnx/*", "openvino/*", "flax_model*", "*.h5", "*.msgpack")
 #: Extensions of files that are a model of their own.
 VECTORS = (

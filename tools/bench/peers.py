@@ -265,10 +265,11 @@ class Vecio(Subject):
         """Return whether numba was imported."""
         return {"numba": "numba" in sys.modules, "format": self.model.format, "dtype": str(self.model.dtype)}
 
-    def op_convert(self, source: str, target: str, dtype: str) -> Reply:
-        """Convert a file."""
+    def op_convert(self, source: str, target: str, dtype: str | None, format: str | None = None) -> Reply:
+        """Convert a file; words that the format cannot spell are left out."""
         vecio = sys.modules["vecio"]
-        return timed(lambda: vecio.convert(source, target, dtype=dtype))[0]
+        reply, made = timed(lambda: vecio.convert(source, target, dtype=dtype, format=format, drop=True))
+        return {**reply, "words": made.words, "dim": made.dim}
 
     def op_write(self, target: str) -> Reply:
         """Write the open model in the format that the target's name says."""

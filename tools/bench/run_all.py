@@ -5,7 +5,8 @@
     python tools/bench/run_all.py --dir bench-data --data DATA
 
 DATA holds models/fasttext/lid.176.ftz and classification/. The native files, gensim's own file and the plain matrix are
-made in the same folder (21 GB more). A full run takes about an hour and wants a machine with 24 GB of memory that
+made in the same folder (21 GB more). What bench_compress.py prints (it wants a model of its own) is added where it is
+saved as figures/compress.md. A full run takes about an hour and wants a machine with 24 GB of memory that
 does nothing else. --only runs some topics; --write only writes the table from the figures that are there.
 """
 
@@ -22,7 +23,20 @@ import common
 
 HERE = Path(__file__).resolve().parent
 #: In this order: the first makes the native files that the others read.
-TOPICS = ("convert", "open", "memory", "embed", "nearest", "predict", "quantise", "cli")
+TOPICS = (
+    "convert",
+    "formats",
+    "text",
+    "word2vec",
+    "open",
+    "memory",
+    "embed",
+    "encode",
+    "nearest",
+    "predict",
+    "quantise",
+    "cli",
+)
 
 INTRODUCTION = """\
 # Results
@@ -78,8 +92,8 @@ def summary(topics: list[dict[str, Any]]) -> str:
     return text
 
 
-def results(topics: list[dict[str, Any]]) -> str:
-    """Return the whole of RESULTS.md."""
+def results(topics: list[dict[str, Any]], ladder: list[str]) -> str:
+    """Return the whole of RESULTS.md; `ladder`: what bench_compress.py printed, if it ran."""
     machine, versions = topics[-1]["machine"], {}
     for held in topics:
         versions.update(held["versions"])
@@ -96,7 +110,7 @@ def results(topics: list[dict[str, Any]]) -> str:
         lines.append(summary(topics))
     else:
         lines.append("**The files are not of the full size: the goals are not judged.**")
-    parts = [INTRODUCTION.rstrip("\n"), "\n\n".join(lines), *(section(held) for held in topics)]
+    parts = [INTRODUCTION.rstrip("\n"), "\n\n".join(lines), *(section(held) for held in topics), *ladder]
     return "\n\n".join(parts) + "\n"
 
 
@@ -125,7 +139,9 @@ def main() -> int:
     paths = [context.out / f"{topic}.json" for topic in TOPICS]
     topics = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
     if topics:
-        chosen.results.write_text(results(topics), encoding="utf-8")
+        ladder = context.out / "compress.md"
+        found = [ladder.read_text(encoding="utf-8").rstrip()] if ladder.exists() else []
+        chosen.results.write_text(results(topics, found), encoding="utf-8")
         common.note(f"{chosen.results} written ({len(topics)} topics)")
     if failed:
         common.note(f"failed: {', '.join(failed)}")

@@ -269,12 +269,9 @@ def _read(e: Embeddings, words: list[bytes]) -> Floats:
 
 
 def _bits(vectors: Floats) -> bytes:
-    """Return the bytes of the vectors, every NaN as the same one and no zero with a sign: a mean of one row has none."""
-    return (
-        (np.where(np.isnan(vectors), np.float32(np.nan), vectors) + np.float32(0))
-        .astype(np.float32)
-        .tobytes()
-    )
+    """Return the bytes of the vectors, every NaN as the same one, and zeros without a sign: sums have none."""
+    same: Floats = np.where(np.isnan(vectors), np.float32(np.nan), vectors) + np.float32(0)
+    return same.astype(np.float32).tobytes()
 
 
 def _largest(errors: Array) -> float:
