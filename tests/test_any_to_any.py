@@ -160,7 +160,7 @@ def table() -> Iterator[str]:
     yield "# Any format to any other"
     yield ""
     yield "Written by `python tests/test_any_to_any.py`, which converts every pair below, reads the result back and"
-    yield "compares; the tests fail when this page is not what they find. Sources are small files of the other programs."
+    yield "compares; the tests fail when this page is not what they find. Sources: small files of the other programs."
     yield ""
     yield "`=` the vectors are kept to the last bit; `~` they are rounded or scaled, as the conversion's report says;"
     yield "`-` refused: the format cannot hold such a model. Letters name what is lost:"

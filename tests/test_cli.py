@@ -32,7 +32,7 @@ WORDS = DATA / "fasttext" / "sg-ns.bin"
 NO_SUBWORDS = DATA / "fasttext" / "cbow-hs-nosub.bin"
 LABELS = DATA / "fasttext" / "sup-softmax.bin"
 PRUNED = DATA / "fasttext" / "q-cutoff.ftz"
-COMMANDS = ("info", "get", "nn", "analogy", "predict", "test", "explain", "convert", "verify")
+COMMANDS = ("info", "get", "nn", "analogy", "predict", "test", "explain", "convert", "formats", "verify")
 START = [sys.executable, "-c", "import sys; from vecio.cli import main; sys.exit(main())"]
 
 
@@ -765,3 +765,54 @@ def test_neighbours_in_a_model_without_words(run: Run) -> None:
     assert_error(run("analogy", table, "a", "b", "c"), 1, "no list of words")
     assert run("get", table, "house").code == 0
     assert "words          0" in run("info", table).out.decode()
+
+
+def test_convert_does_not_replace_files_beside_unasked(run: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "a.words.txt"
+    mine.write_text("mine")
+    assert_error(run("convert", WORDS, tmp_path / "a.npy"), 1, str(mine), "--force")
+    assert mine.read_text() == "mine" and os.listdir(tmp_path) == [mine.name]
+    assert run("convert", WORDS, tmp_path / "a.npy", "--force").code == 0
+
+
+def test_formats_are_listed(run: Run) -> None:
+    listed = {one["name"]: one for one in run("formats", "--json").objects}
+    assert (
+        listed["fasttext"]["extensions"] == [".bin", ".ftz"]
+        and "cutoff" in listed["fasttext"]["write_options"]
+    )
+    assert listed["spacy"]["folder"] and not listed["navec"]["write"]
+    text = run("formats").out.decode()
+    assert all(name in text for name in listed) and "no_header" in text
+
+
+def test_options_of_the_model_in_every_command(run: Run) -> None:
+    with_options = ["--from", "fasttext", "--read-option", "limit=5"]
+    assert run("info", WORDS, "--json", *with_options).objects[0]["words"] == 5
+    assert run("verify", WORDS, *with_options).code == 0
+    assert run("get", WORDS, "the", *with_options).code == 0
+    assert_error(run("info", WORDS, "--from", "nosuch"), 2, "nosuch")
+    assert_error(run("nn", WORDS, "the", "--read-option", "nosuch=1"), 2, "nosuch")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_conversion_and_leaves_nothing(number: int, tmp_path: Path) -> None:
+    rows = tmp_path / "big.vec"
+    rows.write_bytes(b"60000 100\n" + b"".join(b"w%d" % i + b" 0.5" * 100 + b"\n" for i in range(60_000)))
+    command = [
+        sys.executable,
+        "-m",
+        "vecio.cli",
+        "convert",
+        str(rows),
+        str(tmp_path / "out.vec"),
+        "--progress",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        while not any(".out.vec" in name for name in os.listdir(tmp_path)) and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    if process.returncode != 0:  # it may have been done before the signal came
+        assert process.returncode == 128 + number, said
+        assert os.listdir(tmp_path) == ["big.vec"] and b"Traceback" not in said

@@ -532,3 +532,35 @@ def test_any_shape(rows: int, dim: int, pieces: int, compact: bool) -> None:
             assert isinstance(small._words, (Rotated, ProductQuantised))
             cosine = compress.mean_cosine(e.embed(list(e.words)), small.embed(list(e.words)))
             assert cosine is not None and cosine > 0.99  # fewer rows than centroids: each is one
+
+
+# -- targets, checked from outside ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((40, 10)).astype(np.float32)
+    vecio.Embeddings.from_arrays([f"w{i}" for i in range(40)], rows).save(tmp_path / "small.safetensors")
+    return tmp_path / "small.safetensors"
+
+
+@pytest.mark.parametrize("dtype", ["pq0", "pqx", "pq99", "pq", "foo"])
+def test_a_search_refuses_a_dtype_that_cannot_be(small: Path, dtype: str) -> None:
+    with pytest.raises(ValueError, match=r"dtype|pieces|pqN"):
+        vecio.convert(small, small.with_name("x.safetensors"), size="50%", dtype=dtype)
+
+
+def test_small_files_reach_small_sizes_and_full_quality(small: Path) -> None:
+    target = small.with_name("x.safetensors")
+    report = vecio.convert(small, target, size="60%", words=10)
+    assert report.words == 10 and target.stat().st_size <= 0.6 * small.stat().st_size
+    report = vecio.convert(small, target, quality=1.0)
+    assert report.dtype == "float32" and report.words == 40
+
+
+def test_a_row_that_points_away_from_its_codes_is_not_made_long() -> None:
+    rng = np.random.default_rng(1)
+    quantiser = _quantise.train(np.abs(rng.standard_normal((600, 4))).astype(np.float32), 1, False)
+    made = _quantise.encode(np.array([[-1, -1, -1, -1]], np.float32), quantiser, False)
+    assert (made.norms >= 0).all()

@@ -377,3 +377,58 @@ def test_a_digest_beside_the_file(tmp_path: Path) -> None:
     assert not report.ok and digest in messages(report)
     beside.write_text("not a digest\n")
     assert vecio.verify(path).digests == 0
+
+
+# -- reports that are true ------------------------------------------------------------------------------------------
+
+
+def test_a_report_counts_what_the_target_has(tmp_path: Path) -> None:
+    words, grams = np.ones((3, 4), np.float32), np.ones((5, 4), np.float32)
+    e = vecio.Embeddings.from_arrays(["a b", "c", "d"], words, grams=grams, minn=2, maxn=3)
+    e.save(tmp_path / "m.safetensors")
+    calls: list[tuple[int, int]] = []
+    report = vecio.convert(
+        tmp_path / "m.safetensors",
+        tmp_path / "m.bin",
+        format="word2vec",
+        drop=True,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    assert (report.words, report.grams, report.labels) == (2, 0, 0) and calls[-1] == (2, 2)
+    assert "the words, their order and bytes" not in report.kept
+    assert "the order and bytes of the words that are not left out" in report.kept
+
+
+def test_numbers_that_codes_cannot_hold_are_said(tmp_path: Path) -> None:
+    vectors = np.ones((4, 4), np.float32)
+    vectors[1, 2], vectors[3, 0] = np.nan, np.inf
+    vecio.Embeddings.from_arrays(["a", "b", "c", "d"], vectors).save(tmp_path / "m.safetensors")
+    report = vecio.convert(tmp_path / "m.safetensors", tmp_path / "m.ftz")
+    assert "2 rows with NaN or infinite numbers: these numbers count as 0" in report.lost
+    report = vecio.convert(tmp_path / "m.safetensors", tmp_path / "n.safetensors", dtype="pq2")
+    assert "2 word vectors with NaN or infinite numbers: all NaN as pq2" in report.lost
+
+
+def test_a_switch_that_is_off_reaches_the_writer(tmp_path: Path) -> None:
+    e = vecio.Embeddings.from_arrays(["a"], np.ones((1, 2), np.float32))
+    with pytest.raises(ValueError, match="binary=False"):
+        e.save(tmp_path / "m.bin", format="word2vec", binary=False)
+
+
+@pytest.mark.parametrize("format", [f["name"] for f in vecio.formats() if f["write"]])
+@pytest.mark.parametrize("dtype", ["pq0", "pqx", "pq99", "float8"])
+def test_a_dtype_that_cannot_be_is_a_value_error(format: str, dtype: str, tmp_path: Path) -> None:
+    if format in ("parquet", "arrow"):
+        pytest.importorskip("pyarrow")
+    e = vecio.Embeddings.from_arrays(["a", "b"], np.ones((2, 4), np.float32))
+    with pytest.raises(ValueError, match=r"dtype must be|pieces|codes of a row"):
+        e.save(tmp_path / "m", format=format, dtype=dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_change_are_not_kept(tmp_path: Path) -> None:
+    source = DATA / "floret" / "floret-hc2.bin"
+    report = vecio.convert(source, tmp_path / "m.bin", format="fasttext")
+    assert "the settings" in report.lost
+    report = vecio.convert(source, tmp_path / "n.bin", format="floret")
+    assert "the settings" in report.kept

@@ -582,6 +582,10 @@ def test_settings_that_are_parsed() -> None:
     for row, must, text in metadata_texts():
         if must == "X":
             assert _toml.parse(text) == {"toml": text.decode("utf-8", "replace")}, row
+    long = ("a." * 99 + '"\u2028".') * 150 + "z = 1"  # one key: the parser would take seconds
+    began = time.perf_counter()
+    assert list(_toml.parse(long.encode())) == ["toml"]
+    assert time.perf_counter() - began < 0.1
 
 
 plain_values = st.recursive(

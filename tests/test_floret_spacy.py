@@ -324,6 +324,20 @@ def test_strings() -> None:
     assert len(read_strings(mapped(b" [ \n ] \n"))[1]) == 1
 
 
+def test_long_strings() -> None:
+    """A string that does not fit into what is read at a time, with escapes of all kinds at its end, or none."""
+    long = "x" * (1 << 20)
+    strings = [long, long + "\\", long + '"', '\\"' * (1 << 19), "\\" * (1 << 19), " ", '\\\\"']
+    blob, offsets = read_strings(mapped(json.dumps(strings).encode()))
+    found = [bytes(blob[a:b]).decode() for a, b in itertools.pairwise(offsets.tolist())]
+    assert found == strings
+    began = time.perf_counter()
+    for broken in (b'["' + b'\\"' * (2 << 20), b'["' + b"\\" * (4 << 20)):
+        with pytest.raises(vecio.FormatError):
+            read_strings(mapped(broken))
+    assert time.perf_counter() - began < 1
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -283,6 +283,14 @@ def test_fasttext_vectors(tmp_path: Path) -> None:
     assert vecio.open(put(tmp_path / "b.kv", moved)).can_embed("unseen")
     with vecio.open(put(tmp_path / "c.kv", fasttext(bucket=0, vectors_ngrams=None))) as e:
         assert e["x"].tobytes() == VECTORS[3].tobytes() and not e.can_embed("unseen")
+    with vecio.open(put(tmp_path / "d.kv", fasttext(vectors=VECTORS * 2))) as e:  # as gensim 3 saved it
+        assert e.embed(WORDS).tobytes() == (VECTORS * 2).tobytes() and e.can_embed("unseen")
+        unseen = e["unseen"]
+        e.save(tmp_path / "e.kv")
+    with vecio.open(
+        tmp_path / "e.kv"
+    ) as e:  # gensim 4 has no place for other vectors than those that it computes
+        assert e["unseen"].tobytes() == unseen.tobytes()
 
 
 def test_fasttext_vectors_that_cannot_be_served(tmp_path: Path) -> None:
@@ -301,6 +309,7 @@ def test_fasttext_vectors_that_cannot_be_served(tmp_path: Path) -> None:
         {"vectors_ngrams": [1, 2]},
         {"vectors_vocab": VECTORS[:3]},
         {"vectors_vocab": None},
+        {"vectors": VECTORS[:3]},
     ):
         error_of(put(path, fasttext(**changes)))
 
@@ -377,6 +386,7 @@ def test_packed_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         whole[:60] + b"\xff" * 20 + whole[80:],
         packed({"other.npy": npy(VECTORS)}),
         packed({"val.npy": npy(VECTORS), "../x": b""}),
+        packed({"val.npy": npy(VECTORS), **{f"{i}": b"" for i in range(1000)}}),
         packed({"val.npy": b"text"}),
         packed({"val.npy": npy(VECTORS)[:-1]}),
         bomb,
@@ -605,6 +615,18 @@ def test_laughs_stay_small(tmp_path: Path) -> None:
     shared.vocab = {f"w{i}": one for i in range(20_000)}
     shared.__dict__.update(index2entity=list(shared.vocab), vectors=np.zeros((20_000, 3), np.float32))
     error_of(put(tmp_path / "d.kv", shared))
+    states = old()
+    states.vocab = {f"w{i}": pickles.kind(KEYED, "Vocab")() for i in range(2000)}
+    for entry in states.vocab.values():  # objects of their own, with one state
+        entry.__dict__ = one.__dict__
+    states.__dict__.update(index2entity=list(states.vocab), vectors=np.zeros((2000, 3), np.float32))
+    begin = time.perf_counter()
+    error_of(put(tmp_path / "e.kv", states))
+    text = b"X" + (1 << 20).to_bytes(4, "little") + b"w" * (1 << 20)
+    shape = b"(" + text + b"q\x00" + b"h\x00" * 10_000 + b"t"
+    long = HEAD + whole()[11:].replace(b"K\x04K\x03\x86", shape)  # without the frame
+    assert "shape" in error_of(put(tmp_path / "f.kv", long))
+    assert time.perf_counter() - begin < 1
 
 
 @pytest.mark.parametrize(

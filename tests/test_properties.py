@@ -128,7 +128,14 @@ def test_files_that_know_the_structure(seed: int) -> None:
             assert str(path) in str(error)
 
 
-FUZZED = {"fasttext": 1200, "safetensors": 1200, "text": 600, "word2vec": 600, "tables": 600, "finalfusion": 600}
+FUZZED = {
+    "fasttext": 1200,
+    "safetensors": 1200,
+    "text": 600,
+    "word2vec": 600,
+    "tables": 600,
+    "finalfusion": 600,
+}
 FUZZED |= {"floret-spacy": 600, "gensim": 600, "sentences": 600}
 
 

@@ -33,6 +33,7 @@ from vecio._binary import MappedFile, atomic_write
 from vecio._rounding import DTYPES, Tally, round_rows
 from vecio._safetensors import Container, build_header, looks_like, read_header
 from vecio.errors import FormatError, TruncatedError, UnknownFormatError, UnsupportedError, VecioError
+from vecio.formats import base
 from vecio.formats import safetensors as layout
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -753,7 +754,8 @@ def test_blocks_and_threads_do_not_show(tmp_path: Path, monkeypatch: pytest.Monk
         source, tmp_path / "a.safetensors", "int8", progress=lambda done, total: calls.append((done, total))
     )
     monkeypatch.setattr(layout.writer, "BLOCK_BYTES", 1000)
-    monkeypatch.setattr(layout.writer, "CHUNK", 3)
+    monkeypatch.setattr(base, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(base, "CHUNK", 3)
     monkeypatch.setenv("VECIO_THREADS", "3")
     layout.write(source, tmp_path / "b.safetensors", "int8")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
@@ -979,7 +981,9 @@ def test_damaged_vocabularies_neither_crash_nor_mislead(
     path = remade(tiny, tmp_path / "m.safetensors", change)
     with pytest.raises(FormatError, match=r"vocab\..* does not have its checksum"):
         vecio.open(path)
-    monkeypatch.setattr(layout.reader, "EAGER", -1)  # as if it were a large file, which is not read when opened
+    monkeypatch.setattr(
+        layout.reader, "EAGER", -1
+    )  # as if it were a large file, which is not read when opened
     sound, e = vecio.open(tiny), vecio.open(path)
     names = ["alpha", "beta", "gamma", ""]
     for i, word in enumerate(names):

@@ -448,3 +448,18 @@ def check_answer(got: list[tuple[str, float]], asked: dict, similarity: object, 
             assert mine[0] == theirs
         if callable(similarity):
             assert abs(similarity(word, mine[0]) - mine[1]) <= 1e-6
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "name", ["finalfusion/third-party/quantized.fifu", "finalfusion/pq.fifu", "navec/small.tar"]
+)
+def test_words_of_quantised_files_find_themselves(
+    name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vecio._effort, "_loaded", compiled)
+    with vecio.open(Path(__file__).parent / "data" / name) as e:
+        ids, scores = e.nearest(e.embed(e.words[:5]), k=1)
+        vectors = e.embed(e.words[:5])
+        found = e.embed([e.words[int(i)] for i in ids[:, 0]])
+        assert np.allclose(scores[:, 0], 1.0, atol=1e-5) and np.allclose(found, vectors, rtol=1e-4, atol=1e-4)

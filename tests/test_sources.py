@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import pickle
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 
 import vecio
-from vecio import _binary, _sources
+from vecio import _binary, _hub, _sources
 
 MODEL = Path(__file__).parent / "data" / "fasttext" / "cbow-ns.bin"
 WORDS = ["the", "nosuchword", "größe"]
@@ -66,6 +67,13 @@ def test_open_files(vectors: bytes, tmp_path: Path) -> None:
         assert_same(stream, vectors)
     with gzip.open(io.BytesIO(gzip.compress(data))) as stream:
         assert_same(stream, vectors)
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(data))
+    with gzip.open(tmp_path / "packed.gz") as stream:  # has a descriptor, which leads to the packed bytes
+        assert_same(stream, vectors)
+    with tempfile.NamedTemporaryFile() as stream:
+        stream.write(data)
+        stream.seek(0)
+        assert_same(stream, vectors)
 
 
 def test_a_file_without_a_descriptor_closes_nothing_of_ours(vectors: bytes) -> None:
@@ -88,6 +96,21 @@ def test_bytes_that_are_no_model(source: object) -> None:
 def test_text_files_are_refused() -> None:
     with pytest.raises(TypeError, match="binary"):
         vecio.open(io.StringIO("word 1 2\n"))
+
+
+def test_a_copy_of_whatever_is_opened(vectors: bytes, tmp_path: Path, cache: Path) -> None:
+    """With copy=True nothing that is done to the file afterwards matters: open files and packed ones, too."""
+    plain, packed = tmp_path / "model.bin", tmp_path / "model.bin.gz"
+    plain.write_bytes(MODEL.read_bytes())
+    packed.write_bytes(gzip.compress(MODEL.read_bytes()))
+    with open(plain, "rb") as stream:
+        models = [vecio.open(source, copy=True) for source in (plain, stream, packed)]
+    (unpacked,) = cache.iterdir()
+    for path in (plain, packed, unpacked):
+        os.truncate(path, 10)
+    for e in models:
+        assert e.embed(WORDS).tobytes() == vectors
+        e.close()
 
 
 # -- packed files --------------------------------------------------------------------------------------------------
@@ -117,7 +140,7 @@ def test_packed(kind: str, vectors: bytes, tmp_path: Path, cache: Path) -> None:
     assert os.stat(cache / unpacked).st_mtime_ns == before, "it was unpacked twice"
 
 
-def test_the_cache_notices_another_file(tmp_path: Path) -> None:
+def test_the_cache_notices_another_file(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "model.gz"
     path.write_bytes(gzip.compress(MODEL.read_bytes()))
     with vecio.open(path) as e:
@@ -126,6 +149,7 @@ def test_the_cache_notices_another_file(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(other.read_bytes()))
     with vecio.open(path) as e, vecio.open(other) as expected:
         assert list(e.words) == list(expected.words) != first
+    assert len(os.listdir(cache)) == 1, "the old state is kept"
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
@@ -229,6 +253,32 @@ def test_atomic_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError), _binary.atomic_folder(tmp_path / "file"):
         pass
+
+
+def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "home"
+    (target / "inside").mkdir(parents=True)
+    (target / "thesis.txt").write_text("years of work")
+    e = vecio.Embeddings.from_arrays(["a", "b"], [[1.0], [2.0]])
+    (tmp_path / "link").symlink_to(target)
+    for path in (target, tmp_path / "link"):
+        with pytest.raises(vecio.VecioError, match=r"inside|thesis"):
+            e.save(path, format="model2vec")
+    monkeypatch.chdir(target / "inside")
+    for here in (".", "..", str(tmp_path)):
+        with pytest.raises(vecio.VecioError, match="works in"):
+            e.save(here, format="spacy")
+    assert (target / "thesis.txt").read_text() == "years of work"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "link"]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    e = vecio.Embeddings.from_arrays(["a"], [[1.0]])
+    with pytest.raises(vecio.VecioError, match="a FIFO, which is not replaced"):
+        e.save(tmp_path / "pipe.safetensors")
+    with pytest.raises(FileNotFoundError, match="nosuch"):
+        e.save(tmp_path / "nosuch" / "a.safetensors")
 
 
 # -- limit ---------------------------------------------------------------------------------------------------------
@@ -380,3 +430,25 @@ def test_what_the_hub_does_not_have(hub: dict[str, str]) -> None:
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(vecio.VecioError, match="hf://"):
         vecio.open(name)
+
+
+def test_errors_of_the_hub_without_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+
+    def fail(*_: object, **__: object) -> str:
+        raise RuntimeError
+
+    monkeypatch.setattr(hub, "snapshot_download", fail)
+    with pytest.raises(vecio.VecioError, match="hf://owner/name: RuntimeError"):
+        vecio.open("hf://owner/name")
+
+
+def test_what_is_fetched_of_a_pipeline() -> None:
+    """The vectors of spaCy's pipelines lie in a folder of their own; without them there is nothing to open."""
+    utils = pytest.importorskip("huggingface_hub.utils")
+    model = {f"vocab/{name}" for name in ("vectors", "key2row", "vectors.cfg", "strings.json")}
+    others = {"ner/model", "vocab/lookups.wheel", "en.whl", "tok2vec/cfg"}
+    found = utils.filter_repo_objects(
+        sorted(model | others), allow_patterns=list(_hub.WANTED), ignore_patterns=list(_hub.UNWANTED)
+    )
+    assert set(found) == model

@@ -28,6 +28,7 @@ from verdicts import CLEAN, difference, judge, put
 
 import vecio
 from vecio import _effort
+from vecio.errors import FormatError, UnsupportedError
 
 WORDS = [b"the", "größe".encode(), "狐狸".encode(), b"x", b"two-part", "na\u00a0ve".encode()]
 VECTORS = np.random.default_rng(3).standard_normal((6, 4)).astype(np.float32)
@@ -726,3 +727,26 @@ def test_arrow_of_parts_in_place_and_packed_ones(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(module._Table, "take_vectors", takes)
     with vecio.open(path) as e:
         assert type(e._words).__name__ == "Float32" and difference(e, TRUTH) is None
+
+
+# --- sizes that are counted before anything is made of them --------------------------------------------------------
+
+
+def test_lines_without_rows_are_counted_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "a.npy", np.ones((3, 2), np.float32))
+    (tmp_path / "a.words.txt").write_bytes(b"\n" * 1000)
+    monkeypatch.setattr(importlib.import_module("vecio.formats.numpy_pair"), "lines", None)
+    with pytest.raises(FormatError, match="expected 1000 rows, found 3"):
+        vecio.open(tmp_path / "a.npy")
+    (tmp_path / "g.bin").write_bytes(bytes(320))
+    (tmp_path / "g.txt").write_bytes(b"a 1\n" * 11)
+    with pytest.raises(FormatError, match="more words than there are vectors"):
+        vecio.open(tmp_path / "g.bin", format="glove-binary", words=tmp_path / "g.txt")
+
+
+def test_navec_centroids_that_grow_are_refused(tmp_path: Path) -> None:
+    dim = 100_000
+    pq = struct.pack("<4I", 1, dim, 1, 1) + bytes(1 + 4 * dim)
+    (tmp_path / "n.tar").write_bytes(archive(navec_parts(pq_bin=pq)))
+    with pytest.raises(UnsupportedError, match="more in memory"):
+        vecio.open(tmp_path / "n.tar")

@@ -30,6 +30,7 @@ from verdicts import CLEAN, difference, judge
 import vecio
 from vecio import _text
 from vecio._binary import MappedFile
+from vecio.errors import FormatError, VecioError
 from vecio.formats import reopen
 from vecio.formats import tsv as tsv_format
 
@@ -681,3 +682,35 @@ def test_tsv_of_gensim(tmp_path: Path) -> None:
 def test_text_is_the_name_of_vec_and_txt() -> None:
     known = {f["name"]: f["extensions"] for f in vecio.formats()}
     assert known["text"] == [".vec", ".txt"] and known["tsv"] == [".tsv"] and known["glove"] == []
+
+
+# --- what would be read as something else --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", [b"\xff\xfea", b"a\0b\0c\0d\0"])
+def test_a_first_word_that_looks_like_utf_16(word: bytes, tmp_path: Path) -> None:
+    e = vecio.Embeddings.from_arrays([word, b"b"], np.ones((2, 3), np.float32))
+    with pytest.raises(VecioError, match="UTF-16"):
+        e.save(tmp_path / "x.txt", format="glove")
+    if word.startswith(b"\xff"):
+        with pytest.raises(VecioError, match="UTF-16"):
+            e.save(tmp_path / "vectors.tsv")
+    assert not list(tmp_path.iterdir())
+    e.save(tmp_path / "x.vec")
+    assert vecio.open(tmp_path / "x.vec")._vocabulary.entry(0) == word
+
+
+def test_counts_that_a_tsv_cannot_hold_are_said_to_be_lost(tmp_path: Path) -> None:
+    e = vecio.Embeddings.from_arrays(["a", "b"], np.ones((2, 3), np.float32), counts=[10**18, 1])
+    e.save(tmp_path / "m.safetensors")
+    report = vecio.convert(tmp_path / "m.safetensors", tmp_path / "vectors.tsv")
+    assert "the counts of the words" in report.lost
+    assert vecio.open(tmp_path / "vectors.tsv").counts is None
+
+
+def test_words_without_vectors_are_counted_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vectors.tsv").write_bytes(b"1\t2\n3\t4\n")
+    (tmp_path / "metadata.tsv").write_bytes(b"\t\n" * 1000)
+    monkeypatch.setattr(tsv_format, "_words", None)
+    with pytest.raises(FormatError, match="expected 2 lines, found 999"):
+        vecio.open(tmp_path / "vectors.tsv")

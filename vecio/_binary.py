@@ -81,12 +81,12 @@ class MappedFile:
             return cls._of_own(fd, name)
         file = cls._of_own(fd, name)
         try:
-            return cls._copy_of(file)
+            return cls.copy_of(file)
         finally:
             file.close()
 
     @classmethod
-    def _copy_of(cls, file: MappedFile) -> MappedFile:
+    def copy_of(cls, file: MappedFile) -> MappedFile:
         """Return a file in memory with the same bytes; TruncatedError where they end while they are read."""
         target = os.memfd_create("vecio") if hasattr(os, "memfd_create") else _nameless()
         try:
@@ -434,7 +434,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     folder = os.path.dirname(target) or "."
     if os.path.isdir(target):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
-    fd, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)[:100]}.", suffix=".tmp", dir=folder)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise VecioError(f"{target}: {_kind(os.stat(target).st_mode)}, which is not replaced by a file")
+    prefix = f".{os.path.basename(target)[:100]}."
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=folder)
+    except OSError as error:
+        raise _naming(error, target) from None
     try:
         with os.fdopen(fd, "w+b", buffering=1 << 20) as stream:
             os.chmod(temporary, _mode(target))
@@ -442,11 +448,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            raise _naming(error, target) from None
         raise
     _sync_folder(folder)
+
+
+def _naming(error: OSError, target: str) -> OSError:
+    """Return the error of the system with the name of the file that was to be written."""
+    return type(error)(error.errno, error.strerror or str(error), target)
 
 
 @contextlib.contextmanager
@@ -454,12 +467,15 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[str]:
     """Write a folder so that `path` holds the old folder, the whole new one, or for a moment none, never a mixture.
 
     Yields the name of a new folder beside the target. When the block ends well its files are flushed and it takes the
-    target's name; an old folder is moved aside first and removed afterwards. On any exception the new one is removed.
+    target's name; an old folder is moved aside first and removed afterwards. An old folder that holds anything that is
+    not written again is not replaced: VecioError. On any exception the new one is removed.
     """
     target = os.path.realpath(os.fsdecode(os.fspath(path)))
     parent = os.path.dirname(target)
     if os.path.lexists(target) and not os.path.isdir(target):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), target)
+    if os.path.join(os.path.realpath(os.getcwd()), "").startswith(os.path.join(target, "")):
+        raise VecioError(f"{target}: a folder that one works in is not replaced")
     made = tempfile.mkdtemp(prefix=f".{os.path.basename(target)[:100]}.", suffix=".tmp", dir=parent)
     try:
         os.chmod(made, 0o777 & ~_umask())
@@ -480,6 +496,11 @@ def _put_in_place(made: str, target: str) -> None:
     if not os.path.isdir(target):
         os.rename(made, target)
         return
+    others = sorted(_files(target) - _files(made))
+    if others:
+        raise VecioError(
+            f"{target}: holds {others[0]!r}, which is no part of what is written: the folder is not replaced"
+        )
     old = f"{made}.old"
     os.rename(target, old)
     try:
@@ -489,6 +510,15 @@ def _put_in_place(made: str, target: str) -> None:
         raise
     for _ in range(2):  # a call that fails once must not leave the old folder behind
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _files(folder: str) -> set[str]:
+    """Return the names of all that lies in a folder, and in those inside; empty folders count, too."""
+    found = set()
+    for place, folders, names in os.walk(folder):
+        inside = os.path.relpath(place, folder)
+        found |= {os.path.normpath(os.path.join(inside, name)) for name in [*names, *folders]}
+    return found
 
 
 def _sync_file(path: str) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,16 @@ import typer
 import typer.core
 import typer.main
 
+from . import _progress
+
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 #: Where other packages register their commands.
 ENTRY_POINTS = "vecio.commands"
 
-#: Exit codes: the request failed; Ctrl-C, as shells count it.
-FAILED, INTERRUPTED = 1, 130
+#: Exit codes: the request failed; a signal, to which its number is added, as shells count it.
+FAILED, SIGNALLED = 1, 128
 
 
 class _Stopped(Exception):
@@ -122,7 +126,7 @@ def new_app(**settings: Any) -> typer.Typer:
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code: what the command returns, or that of its error."""
     try:
-        with _warnings_on_one_line():
+        with _warnings_on_one_line(), _signals():
             code = typer.main.get_command(app).main(list(arguments), "vecio", standalone_mode=False)
             _flush()
     except (Exception, KeyboardInterrupt) as error:
@@ -140,7 +144,10 @@ def _report(error: BaseException | None) -> int:
         silence_stdout()
         return 0
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        sentence, code = "stopped", INTERRUPTED
+        sentence, code = (
+            "stopped",
+            SIGNALLED + (_progress.stopped[-1] if _progress.stopped else signal.SIGINT),
+        )
     elif callable(getattr(error, "format_message", None)):
         prefix, sentence, code = _usage(error)
     elif isinstance(error, OSError):
@@ -169,6 +176,32 @@ def _usage(error: Any) -> tuple[str, str, int]:
     context = getattr(error, "ctx", None)
     name = context.command_path if context is not None else "vecio"
     return name, f"{error.format_message()} (see: {name} --help)", int(getattr(error, "exit_code", 2))
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, with everything half-written removed; note both (see `_progress`)."""
+
+    def stop(number: int, _: object) -> None:
+        _progress.stopped.append(number)
+        raise KeyboardInterrupt
+
+    _progress.stopped.clear()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    ours = [number for number, handler in usual.items() if signal.getsignal(number) == handler]
+    for number in ours:  # what the caller handles or ignores stays so
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, usual[number])
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from .errors import VecioError
 WANTED = (
     *("*.json", "*.safetensors", "*.txt", "*.vec", "*.bin", "*.ftz", "*.fifu", "*.floret", "*.kv", "*.model"),
     *("*.npy", "*.npz", "*.magnitude", "*.parquet", "*.arrow", "*.tsv", "*.tar", "vectors*", "key2row"),
+    *("vocab/vectors*", "vocab/key2row"),  # a pipeline of spaCy
 )
 UNWANTED = ("pytorch_model*", "tf_model*", "onnx/*", "openvino/*", "flax_model*", "*.h5", "*.msgpack")
 #: Extensions of files that are a model of their own.
@@ -60,7 +61,9 @@ def fetch(name: str) -> str:
     except OSError:
         raise
     except Exception as error:  # its own tree of errors, and those of its HTTP client
-        raise VecioError(f"hf://{name}: {type(error).__name__}: {str(error).splitlines()[0][:200]}") from None
+        raise VecioError(
+            f"hf://{name}: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        ) from None
     path = os.path.join(place, *file.split("/"))
     if not os.path.exists(path):
         raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)} in hf://{repository}", file)

@@ -82,8 +82,8 @@ OLD_NAME = re.compile(
 SLICE, OPCODE_COST = 20_000, 0.7e-6
 #: Bytes of tables that any file may have, and for each of its bytes: no real one needs as much.
 FREE, EACH = 8 << 20, 4
-#: Values on the stack: picklers put down lists and dictionaries in portions of 1,000.
-DEEPEST = 1 << 20
+#: Values on the stack, and marks: picklers put down lists and dictionaries in portions of 1,000.
+DEEPEST = 1 << 17
 LONGEST_NAME = 500
 
 
@@ -357,8 +357,8 @@ ARRAYS = {
     ("__builtin__", "bytes"): RUN,  # no bytes, in protocol 2
 }
 _DTYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
-#: Bytes of a number, and attributes of an object, that are looked at.
-LONGEST_NUMBER, MOST_ATTRIBUTES = 16, 1000
+#: Bytes of a number, attributes of an object and dimensions of an array that are looked at.
+LONGEST_NUMBER, MOST_ATTRIBUTES, MOST_DIMENSIONS = 16, 1000, 8
 #: The opcodes of Python 2's byte strings, which stand for texts in latin-1 (gensim reads them so), and for bytes.
 PYTHON_2 = (0x54, 0x55)
 #: Values that are handled at a time, and bytes up to which it is done without a loop.
@@ -369,7 +369,7 @@ def _is_shape(dims: tuple[Any, ...]) -> bool:
     size = 1
     for n in dims:
         size *= max(n, 1) if type(n) is int and n >= 0 else 1 << 48
-    return len(dims) <= 8 and size < 1 << 48
+    return size < 1 << 48
 
 
 @dataclass(frozen=True)
@@ -529,9 +529,8 @@ class Values:
             fortran = BOOL | (self.text(order) == "F") << SHIFT
         else:
             return None
-        numbers = self.sequence(shape)
-        dims = () if numbers is None else tuple(self.plain(n) for n in numbers.tolist())
-        if numbers is None or fortran & 15 != BOOL or not _is_shape(dims):
+        dims = self._shape(shape)
+        if dims is None or fortran & 15 != BOOL:
             raise self._contradiction(what, "a shape of whole numbers")
         encoded = raw & 15 == NODE
         kind = self._dtype(dtype, what)
@@ -545,6 +544,18 @@ class Values:
             raise self._contradiction(what, "bytes")
         begin, end = bounds(self.file, raw >> SHIFT)
         return Packed(kind, dims, bool(fortran >> SHIFT), begin, end, encoded and raw & 15 == TEXT)
+
+    def _shape(self, ref: int) -> tuple[int, ...] | None:
+        """Return the numbers of a shape; None for anything else, which is not looked at."""
+        numbers = self.sequence(ref)
+        if (
+            numbers is None
+            or len(numbers) > MOST_DIMENSIONS
+            or not np.isin(numbers & 15, (INT, NUMBER)).all()
+        ):
+            return None
+        dims = tuple(self.plain(n) for n in numbers.tolist())
+        return dims if _is_shape(dims) else None
 
     def _encoded(self, ref: int, what: str) -> int:
         """Return the text that stands for bytes in protocol 2: `_codecs.encode(text, "latin1")`."""

@@ -19,6 +19,10 @@ TERMINAL_PERIOD, LOG_PERIOD = 0.1, 2.0
 WIDTH = 24
 
 
+#: The signals that came: an exception raised in a callback of other code (a compiler's, say) may be swallowed there.
+stopped: list[int] = []
+
+
 class Progress:
     """A progress line; call it with (done, total), where a total of 0 means "not known".
 
@@ -39,7 +43,9 @@ class Progress:
         self._length = 0
 
     def __call__(self, done: int, total: int = 0) -> None:
-        """Note how far the task is; draw it if the last drawing is old enough."""
+        """Note how far the task is; draw it if the last drawing is old enough. Ends the task where a signal said so."""
+        if stopped:
+            raise KeyboardInterrupt
         if not self._shown:
             return
         self._last = (done, total)

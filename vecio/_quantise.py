@@ -75,7 +75,7 @@ def encode(rows: Floats, quantiser: Quantiser, keep_norms: bool) -> Coded:
     made = _pq.decode(codes, quantiser.centroids, rows.shape[1], quantiser.dsub)
     squares = dots(made, made)
     with np.errstate(all="ignore"):
-        factor = 1 / np.sqrt(squares) if keep_norms else dots(turned, made) / squares
+        factor = 1 / np.sqrt(squares) if keep_norms else np.maximum(dots(turned, made), 0) / squares
         stored = np.where(squares > 0, norms * factor, 0).astype(np.float32)
     stored[~np.isfinite(norms)] = np.nan
     stored[norms == 0] = 0

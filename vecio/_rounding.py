@@ -32,10 +32,14 @@ class Stored(NamedTuple):
 
 
 class Tally:
-    """What rounding did to all the rows so far."""
+    """What rounding did to all the rows so far.
+
+    numbers_final: whether the errors of the numbers are those of the file; False where lengths were rounded later.
+    """
 
     def __init__(self) -> None:
         self.numbers = 0
+        self.numbers_final = True
         self._sums = _empty_sums()
 
     def add(self, numbers: int, sums: Array) -> None:

@@ -7,6 +7,7 @@ a cache whose entries are named after the file's identity: path, length and time
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import sys
@@ -28,7 +29,7 @@ def acquire(source: Any, *, copy: bool = False) -> MappedFile | Folder:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return MappedFile.of_bytes([bytes(source)], "<bytes>")
     if hasattr(source, "read"):
-        return _of_stream(source)
+        return in_memory(_of_stream(source)) if copy else _of_stream(source)
     if isinstance(source, str) and source.startswith(HUB):
         from ._hub import fetch
 
@@ -42,19 +43,36 @@ def acquire(source: Any, *, copy: bool = False) -> MappedFile | Folder:
     unpack = _unpacker(file.map[:6])
     if unpack is None and not copy:
         return file
+    if unpack is None:
+        return in_memory(file)
     try:
-        return MappedFile.open(path, copy=True) if unpack is None else unpacked(file, unpack)
+        found = unpacked(file, unpack)
     finally:
         file.close()
+    return in_memory(found) if copy else found
+
+
+def in_memory(file: MappedFile) -> MappedFile:
+    """Return a file in memory with the same bytes and names; the mapped one is closed."""
+    try:
+        copied = MappedFile.copy_of(file)
+    finally:
+        file.close()
+    copied.unpacked = file.unpacked
+    return copied
 
 
 def _of_stream(stream: IO[bytes]) -> MappedFile:
-    """Map an open binary file: in place where it is a regular file at its start, else a copy of what it still gives."""
+    """Map an open binary file: in place where it is a regular file at its start, else a copy of what it still gives.
+
+    What only stands before a file, such as a `gzip.GzipFile`, is read: its descriptor leads to other bytes.
+    """
     name = str(getattr(stream, "name", f"<{type(stream).__name__}>"))
-    with contextlib.suppress(OSError, AttributeError, ValueError):  # not a file of the system: read it
-        descriptor = stream.fileno()
-        if stat.S_ISREG(os.fstat(descriptor).st_mode) and stream.tell() == 0:
-            return MappedFile.of_descriptor(descriptor, name)
+    raw = getattr(stream, "raw", stream)
+    if isinstance(raw, io.FileIO):
+        with contextlib.suppress(OSError, ValueError):  # not a file that can be mapped: read it
+            if stat.S_ISREG(os.fstat(raw.fileno()).st_mode) and stream.tell() == 0:
+                return MappedFile.of_descriptor(raw.fileno(), name)
 
     def pieces() -> Iterator[bytes]:
         while piece := stream.read(BLOCK):
@@ -160,19 +178,29 @@ def unpacked(file: MappedFile, unpack: Opener) -> MappedFile:
     import hashlib  # 20 ms that other files must not wait for
 
     status = os.stat(file.path)
-    identity = f"{os.path.realpath(file.path)}\0{status.st_size}\0{status.st_mtime_ns}\0{file.identity()}"
-    key = hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]
+    path = os.path.realpath(file.path)
+    identity = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{file.identity()}"
+    of_path, key = (hashlib.sha256(os.fsencode(text)).hexdigest()[:24] for text in (path, identity))
     stem = os.path.splitext(os.path.basename(file.path))[0][:80]
-    place = os.path.join(cache_folder(), f"{key}-{stem}")
+    place = os.path.join(cache_folder(), f"{of_path}-{key}-{stem}")
     with contextlib.suppress(OSError):
         return _mapped_as(place, file.path)
     if unpack is _zstd:
         _check_zstd(file)
-    os.makedirs(cache_folder(), exist_ok=True)
+    os.makedirs(cache_folder(), mode=0o700, exist_ok=True)
     with open(file.path, "rb") as packed, atomic_write(place) as target:
         for piece in _pieces(packed, unpack, file):
             target.write(piece)
+    _forget(of_path, place)
     return _mapped_as(place, file.path)
+
+
+def _forget(of_path: str, place: str) -> None:
+    """Remove what older states of the same file were unpacked to; who has it open keeps it."""
+    for name in os.listdir(cache_folder()):
+        if name.startswith(f"{of_path}-") and name != os.path.basename(place):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(cache_folder(), name))
 
 
 def _mapped_as(place: str, path: str) -> MappedFile:

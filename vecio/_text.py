@@ -73,6 +73,10 @@ class Layout:
     def line(self, row: int) -> int:
         return self.first_line + row
 
+    def room(self, size: int) -> int:
+        """Return how many rows can be in so many bytes, line ends included."""
+        return size // (2 * self.dim + (1 if self.words else 0))
+
 
 def holds_row(pieces: list[bytes], dim: int) -> bool:
     """Say whether the pieces of a word are a row themselves, so that two rows stand on one line.
@@ -130,8 +134,7 @@ def parse(
 
 def _check_size(file: MappedFile, start: int, end: int, layout: Layout) -> None:
     """Compare what the header says with the bytes that are there, before anything is allocated."""
-    shortest = 2 * layout.dim + (1 if layout.words else 0)
-    room = max(end - start + 1, 0) // shortest
+    room = layout.room(max(end - start + 1, 0))
     if layout.declared is not None and layout.declared > room:
         raise TruncatedError(
             file.path,
@@ -319,6 +322,9 @@ class _Job:
         if self.most is None and (rows is None or rows > 1 << 16):
             rows = min(self.count(), self.end if rows is None else rows)
         assert rows is not None
+        rows = min(
+            rows, self.layout.room(self.end - self.start) + 1
+        )  # with more lines, one of these is too short
         shape = (rows, self.layout.dim)
         if scratch is not False and 4 * rows * self.layout.dim > SCRATCH:
             folder = scratch if isinstance(scratch, str) else None
@@ -433,7 +439,8 @@ class _Chunks:
             self.turn.notify_all()
             if row + lines >= self.rows and self.rows != job.most:
                 self.stop = min(self.stop, k + 1)
-        wanted = max(0, min(lines, self.rows - row))
+        # where there are more lines than rows have room, one of the first is too short
+        wanted = max(0, min(lines, self.rows - row, layout.room(stop - begin) + 2))
         if not wanted:
             self.check_rest(row, lines, begin)
             return

@@ -52,7 +52,7 @@ def _tables(text: str) -> dict[str, Any] | None:
     parser = _parser()
     if parser is None or len(text) > LONGEST or "\ufffd" in text:
         return None
-    if any(line.count(".") > MOST_POINTS for line in text.splitlines()):
+    if any(line.count(".") > MOST_POINTS for line in text.split("\n")):
         return None  # a key of very many parts takes the parser quadratic time
     try:
         return {key: _plain(value, 1) for key, value in parser(text).items()}

@@ -91,6 +91,24 @@ Model = Annotated[
         help="A file or folder of word vectors, of any known format, or hf://owner/name.",
     ),
 ]
+Origin = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="NAME",
+        help="Format of the model, if its content shall not say it.",
+        show_default=False,
+    ),
+]
+Reading = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--read-option",
+        metavar="NAME=VALUE",
+        help="An option of the model's format, such as limit=1000, no_header=true or encoding=latin-1.",
+        show_default=False,
+    ),
+]
 Words = Annotated[
     list[str],
     typer.Argument(
@@ -123,14 +141,14 @@ def _vecio(
 
 
 @app.command()
-def info(model: Model, as_json: Json = False) -> None:
+def info(model: Model, as_json: Json = False, origin: Origin = None, reading: Reading = None) -> None:
     """Tell what a file is and what it can do.
 
     Prints the format, the sizes, the settings it was trained with, whether it can embed unknown words and predict
     labels, and how long it took to open.
     """
     began = time.perf_counter()
-    with _opened(model) as e:
+    with _opened(model, origin, reading) as e:
         seconds = time.perf_counter() - began
         facts = _facts(e, model, seconds)
     if as_json:
@@ -179,6 +197,8 @@ def get(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
     progress: ShowProgress = None,
+    origin: Origin = None,
+    reading: Reading = None,
 ) -> None:
     """Print the vectors of words, known or not.
 
@@ -196,7 +216,7 @@ def get(
         _wrong("will not write an array to a terminal; give a file", "--output")
     done = dropped = 0
     with (
-        _opened(model) as e,
+        _opened(model, origin, reading) as e,
         io.sink(output, rewindable=chosen is VectorFormat.npy) as stream,
         _counting(words, "words", output=output, progress=progress) as bar,
     ):
@@ -278,6 +298,8 @@ def nn(
     ] = MissingQuery.fail,
     as_json: Json = False,
     progress: ShowProgress = None,
+    origin: Origin = None,
+    reading: Reading = None,
 ) -> None:
     """Print the nearest neighbours of words, known or not.
 
@@ -289,7 +311,7 @@ def nn(
     """
     named = words == ["-"] or len(words) > 1
     done = dropped = 0
-    with _opened(model) as e:
+    with _opened(model, origin, reading) as e:
         for block in _arguments(words, NEIGHBOUR_BLOCK):
             kept, vectors, error = _embed(e, block, Missing(missing.value), done)
             for word, found in zip(kept, _neighbours(e, kept, vectors, k, progress), strict=True):
@@ -310,6 +332,8 @@ def analogy(
     k: Neighbours = 10,
     as_json: Json = False,
     progress: ShowProgress = None,
+    origin: Origin = None,
+    reading: Reading = None,
 ) -> None:
     """Answer "A is to B as C is to ...?": words near B - A + C.
 
@@ -319,7 +343,7 @@ def analogy(
     \b
     vecio analogy model.bin Germany Berlin France
     """
-    with _opened(model) as e, _searching(progress) as bar:
+    with _opened(model, origin, reading) as e, _searching(progress) as bar:
         _need_words(e)
         found = e.most_similar([b, c], [a], topn=k, progress=bar)
     _print_neighbours({"a": a, "b": b, "c": c}, found, b"", as_json)
@@ -378,6 +402,8 @@ def predict(
     threshold: Threshold = 0.0,
     as_json: Json = False,
     progress: ShowProgress = None,
+    origin: Origin = None,
+    reading: Reading = None,
 ) -> None:
     """Print the most probable labels of texts, by a supervised model.
 
@@ -392,7 +418,7 @@ def predict(
         _wrong("a text is one line; this one has several", "TEXT")
     from ._cli_io import json_line, stdout
 
-    with _opened(model) as e, _counting(texts, "texts", progress=progress) as bar:
+    with _opened(model, origin, reading) as e, _counting(texts, "texts", progress=progress) as bar:
         done, out = 0, stdout()
         for block in _arguments(texts):
             answers = e.predict(block, k, threshold)
@@ -421,6 +447,8 @@ def test(
     threshold: Threshold = 0.0,
     labels: Annotated[bool, typer.Option("--labels", help="Print the figures of each label, too.")] = False,
     as_json: Json = False,
+    origin: Origin = None,
+    reading: Reading = None,
 ) -> None:
     """Measure precision and recall of a supervised model.
 
@@ -430,7 +458,7 @@ def test(
     _need_labels(k)
     from ._cli_io import stdin
 
-    with _opened(model) as e, contextlib.ExitStack() as stack:
+    with _opened(model, origin, reading) as e, contextlib.ExitStack() as stack:
         result = e.test(stdin() if file == "-" else stack.enter_context(open(file, "rb")), k, threshold)
     reports = {
         name: {**vars(report), "precision": report.precision, "recall": report.recall, "f1": report.f1}
@@ -456,6 +484,8 @@ def explain(
     model: Model,
     words: Words,
     as_json: Json = False,
+    origin: Origin = None,
+    reading: Reading = None,
 ) -> None:
     """Show how the vector of a word is made.
 
@@ -463,7 +493,7 @@ def explain(
     whether any word that the model was trained on has this n-gram. Coverage is the share of n-grams that training saw:
     a guess made of none of them is noise.
     """
-    with _opened(model) as e:
+    with _opened(model, origin, reading) as e:
         for block in _arguments(words):
             for word in block:
                 found = e.explain(word)
@@ -502,7 +532,7 @@ def convert(
         typer.Option(
             metavar="NAME",
             help="Numbers of the new file: float32, float16, int8, or pqN for product-quantised rows of N bytes. "
-            "By default those of SRC, if the format has them.",
+            "By default those of SRC where the format has them, else float32.",
             show_default=False,
         ),
     ] = None,
@@ -511,7 +541,7 @@ def convert(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Format of the new file, if its ending does not say it.",
+            help="Format of the new file, if its ending does not say it (`vecio formats` lists them).",
             show_default=False,
         ),
     ] = None,
@@ -533,7 +563,7 @@ def convert(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Find the best file of this size: bytes, 20MB, or 7.5% of SRC.",
+            help="Find the best file of at most this size: bytes, 20MB, or 7.5% of SRC (safetensors only).",
             show_default=False,
         ),
     ] = None,
@@ -543,7 +573,7 @@ def convert(
             min=0.0,
             max=1.0,
             metavar="COSINE",
-            help="Find the smallest file whose vectors have this mean cosine with those of SRC.",
+            help="Find the smallest file whose vectors have this mean cosine with those of SRC (safetensors only).",
             show_default=False,
         ),
     ] = None,
@@ -559,26 +589,15 @@ def convert(
             "--option",
             "-O",
             metavar="NAME=VALUE",
-            help="An option of the new file's format, such as dsub=4 or qnorm=true; may come several times.",
+            help="An option of the new file's format (`vecio formats`), such as dsub=4; may come several times.",
             show_default=False,
         ),
     ] = None,
-    origin: Annotated[
-        str | None,
-        typer.Option("--from", metavar="NAME", help="Format of SRC, if its content shall not say it."),
-    ] = None,
+    origin: Origin = None,
     limit: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Read only the first N words.", show_default=False)
     ] = None,
-    read_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--read-option",
-            metavar="NAME=VALUE",
-            help="An option of SRC's format, such as no_header=true or encoding=latin-1.",
-            show_default=False,
-        ),
-    ] = None,
+    reading: Reading = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace DST if it is there.")] = False,
     as_json: Json = False,
     progress: ShowProgress = None,
@@ -593,18 +612,19 @@ def convert(
     vecio convert glove.6B.100d.txt glove.kv
     vecio convert cc.en.300.bin small.safetensors --size 50MB
     """
-    from .errors import VecioError
-
-    if not force and os.path.lexists(target):
-        raise VecioError(f"{target}: is there already (--force replaces it)")
     from . import convert as convert_file
-    from . import formats
+    from . import formats as known
     from ._progress import Progress
+    from .errors import VecioError
+    from .formats import written_files
 
-    names = [known["name"] for known in formats() if known["write"]]
+    names = [one["name"] for one in known() if one["write"]]
     if form is not None and form not in names:
         _wrong(f"{form!r} is not a format that can be written; there are: {', '.join(names)}", "--format")
-    reading = {"format": origin, "limit": limit, **_pairs(read_option, "--read-option")}
+    for place in [] if force else written_files(target, form):
+        if os.path.lexists(place):
+            raise VecioError(f"{place}: is there already (--force replaces it)")
+    given = {"format": origin, "limit": limit, **_pairs(reading, "--read-option")}
     writing: dict[str, Any] = {
         **_pairs(option, "--option"),
         "words": words,
@@ -614,23 +634,18 @@ def convert(
         "raw_rows": raw_rows or None,
     }
 
-    try:
-        with Progress("converting", "rows", shown=progress) as bar:
-            report = convert_file(
-                source,
-                target,
-                format=form,
-                dtype=dtype,
-                strict=strict,
-                drop=drop,
-                source={name: value for name, value in reading.items() if value is not None},
-                progress=bar,
-                **{name: value for name, value in writing.items() if value is not None},
-            )
-    except ValueError as error:
-        if isinstance(error, VecioError):
-            raise
-        raise typer.BadParameter(str(error)) from None
+    with Progress("converting", "rows", shown=progress) as bar, _options_checked():
+        report = convert_file(
+            source,
+            target,
+            format=form,
+            dtype=dtype,
+            strict=strict,
+            drop=drop,
+            source={name: value for name, value in given.items() if value is not None},
+            progress=bar,
+            **{name: value for name, value in writing.items() if value is not None},
+        )
     if as_json:
         _print_json(report.to_dict())
     else:
@@ -658,7 +673,30 @@ def _value(text: str) -> bool | int | float | str:
 
 
 @app.command()
-def verify(model: Model, as_json: Json = False, progress: ShowProgress = None) -> int:
+def formats(as_json: Json = False) -> None:
+    """List the formats, their endings and their options."""
+    from . import formats as known
+
+    if as_json:
+        for one in known():
+            _print_json(one)
+        return
+    for one in known():
+        ways = "read, write" if one["write"] else "read"
+        _print(f"{one['name']}: {ways}; {'a folder' if one['folder'] else ' '.join(one['extensions'])}\n")
+        for way in ("read", "write"):
+            if one[f"{way}_options"]:
+                _print(f"    {way}: {', '.join(one[f'{way}_options'])}\n")
+
+
+@app.command()
+def verify(
+    model: Model,
+    as_json: Json = False,
+    progress: ShowProgress = None,
+    origin: Origin = None,
+    reading: Reading = None,
+) -> int:
     """Check a whole file: sizes, digests, numbers, words.
 
     Opening a file checks its structure; this reads every byte of it. Prints what it finds, and ends with exit code 1 if
@@ -668,7 +706,8 @@ def verify(model: Model, as_json: Json = False, progress: ShowProgress = None) -
     from ._progress import Progress
 
     with Progress("verifying", "B", shown=progress) as bar:
-        report = verify_file(model, progress=bar)
+        with _options_checked():
+            report = verify_file(model, format=origin, progress=bar, **_pairs(reading, "--read-option"))
     if as_json:
         _print_json(report.to_dict())
     else:
@@ -680,11 +719,26 @@ def verify(model: Model, as_json: Json = False, progress: ShowProgress = None) -
 
 
 @contextlib.contextmanager
-def _opened(model: str) -> Iterator[Embeddings]:
+def _opened(model: str, origin: str | None, reading: list[str] | None) -> Iterator[Embeddings]:
     from . import open as open_file
 
-    with open_file(model) as e:
+    with _options_checked():
+        e = open_file(model, format=origin, **_pairs(reading, "--read-option"))
+    with e:
         yield e
+
+
+@contextlib.contextmanager
+def _options_checked() -> Iterator[None]:
+    """Turn what the library says of a wrong name or value of an option into an error of the command line."""
+    from .errors import VecioError
+
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error, VecioError):
+            raise
+        raise typer.BadParameter(str(error)) from None
 
 
 def _arguments(items: list[str], most: int = 1 << 14) -> Iterator[list[bytes]]:
@@ -728,7 +782,9 @@ def _print_json(value: object) -> None:
 
 def _facts(e: Embeddings, model: str, seconds: float) -> dict[str, Any]:
     """Return what `info` tells, ready for JSON."""
-    subwords = e._subwords if e._subwords is not None and e._subwords.has_ngrams else None
+    from .formats.base import makes_unknown
+
+    subwords = e._subwords if makes_unknown(e) else None
     return {
         "path": model,
         "bytes": 0 if e._file is None else e._file.size,
@@ -739,14 +795,19 @@ def _facts(e: Embeddings, model: str, seconds: float) -> dict[str, Any]:
         "dtype": e.dtype,
         "labels": len(e.labels),
         "subwords": subwords
-        and {"kind": subwords.kind, "minn": subwords.minn, "maxn": subwords.maxn, "rows": subwords.bucket},
+        and {
+            "kind": subwords.kind,
+            "minn": subwords.minn,
+            "maxn": subwords.maxn,
+            "rows": len(e._grams or ()),
+        },
         "can": {
             "embed_unknown_words": subwords is not None,
             "find_neighbours": len(e) > 0,
             "predict_labels": e._classifier is not None,
         },
         "first_words": e.words[:SHOWN_WORDS],
-        "last_words": e.words[max(len(e) - SHOWN_WORDS, 0) :],
+        "last_words": e.words[max(len(e) - SHOWN_WORDS, SHOWN_WORDS) :],
         "open_seconds": round(seconds, 6),
         "metadata": dict(e.metadata),
     }
@@ -758,7 +819,14 @@ def _table(facts: dict[str, Any]) -> str:
     from ._progress import amount
 
     subwords, can = facts["subwords"], facts["can"]
-    words = [one_line(word) for word in (*facts["first_words"], "...", *facts["last_words"])]
+    words = [
+        one_line(word)
+        for word in (
+            *facts["first_words"],
+            *(["..."] if facts["words"] > 2 * SHOWN_WORDS else []),
+            *facts["last_words"],
+        )
+    ]
     settings = [f"{n}={_shown(v)}" for n, v in facts["metadata"].items() if isinstance(v, (str, int, float))]
     lines = {
         "file": f"{facts['path']} ({amount(facts['bytes'], 'B')})",

@@ -1,8 +1,8 @@
 """The one object a user holds: a vocabulary, a matrix of words and, where the file has them, sub-words.
 
 It is immutable, safe to use from many threads and after a fork, and sent through pickle as path, identity and options.
-This file knows no format: readers (`formats/`) build an `Embeddings` from its parts. One word takes a path in plain
-Python; a batch is handed to the compiled kernels; both give the same numbers to the last bit.
+This file knows no format: readers (`formats/`) build an `Embeddings` from its parts. It knows no rule, either: how the
+vector of a word is made of rows is up to `compose`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _effort, _threads
+from . import _effort, compose
 from ._binary import MappedFile, MappedGroup
 from .errors import UnsupportedError, VecioError, WordError
-from .matrix import Float32, Matrix, Rotated, rotate
-from .sentences import BATCH, Pooling, encode_texts, mean, scaled_mean, unit_sum
+from .matrix import Float32, Matrix
+from .sentences import BATCH, Pooling, encode_texts
 from .sentences import Options as SentenceOptions
-from .subwords import END_OF_SENTENCE, NO_SUBWORDS, Subwords, word_rows
-from .vocabulary import Vocabulary, Words, decode, encode, pack
+from .subwords import Subwords, word_pairs
+from .vocabulary import Vocabulary, Words, decode, encode
 
 if TYPE_CHECKING:
     from .classifier import Classifier
@@ -35,16 +35,6 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 Missing = Literal["raise", "zero", "nan"]
 
-#: Seconds that one word costs in plain Python: a row that is there, and a mean of sub-words.
-ROW_COST, MEAN_COST = 1.5e-6, 20e-6
-#: Seconds for each byte of a word that is made of sub-words.
-CHARACTER_COST = 1.3e-6
-#: Seconds for each byte of a word that is made of a floret table by spaCy's rule.
-SCALED_COST = 5e-6
-#: Words that one thread takes at a time.
-CHUNK = 4096
-#: A table of n-grams for the compiled code where a model has none.
-NO_TABLE = (np.empty(0, np.uint8), np.zeros(1, np.int64), 0, np.zeros(2, np.uint64))
 #: Bytes from which on it matters how the kernel reads ahead: 10 pages of a cold file take 8 ms by default, 1 ms when
 #: they are said to be read at random.
 LARGE = 64 << 20
@@ -106,25 +96,28 @@ class Embeddings:
         self._norms = parts.norms
         self._classifier = parts.classifier
         self._encoder = parts.encoder
-        self._combine = unit_sum if parts.unit else mean
-        if parts.subwords is not None and parts.subwords.scaled:
-            self._combine = scaled_mean
-        #: Whether compiled code can make these vectors; what it cannot is done in plain Python.
-        self._compiled = (
-            parts.words.compiled
-            and (parts.grams is None or parts.grams.compiled)
-            and (parts.subwords is None or parts.subwords.compiled)
-            and not parts.unit
-        )
         self._size = len(parts.vocabulary)
         self._limit = len(parts.words) + (0 if parts.grams is None else len(parts.grams))
+        advice = Advice(parts)
+        #: Both may be called by others; neither keeps this object alive.
+        self._advise, self._read_ahead = advice.give, advice.read_ahead
         self._advise(self._grams, "RANDOM")
-        self._ahead = False
+        self._composer = compose.choose(
+            compose.Model(
+                parts.vocabulary,
+                parts.words,
+                parts.grams,
+                parts.subwords,
+                parts.accumulated,
+                parts.unit,
+                advice.read_ahead,
+            )
+        )
+        #: Whether compiled code makes all of these vectors.
+        self._compiled = self._composer.compiled
+        #: What makes the vector of one word of its key and entry, or None where nothing does.
+        self._vector = self._composer.vector
         self._source: SearchSource | None = None
-        self._compute: Callable[[bytes, int], Floats | None] | None = None
-        self._unit_model: tuple[Any, tuple[Any, ...]] | None = None
-        #: Where n-gram rows are stored turned: the model that makes unknown words of them, before they are turned back.
-        self._turned = _turned(parts)
 
     @classmethod
     def from_arrays(
@@ -240,10 +233,7 @@ class Embeddings:
             return entry if entry < self._size else -1
         batch = _as_list(words)
         self._check()
-        if not _effort.kernels_due(len(batch) * ROW_COST):
-            found = np.array([self._vocabulary.find(encode(word)) for word in batch], np.int64)
-        else:
-            found = self._find_batch(batch)
+        found = self._vocabulary.find_all(batch)
         found[found >= self._size] = -1
         return found
 
@@ -251,7 +241,7 @@ class Embeddings:
         """Say whether the word has a vector: it is in the vocabulary, or made of sub-words."""
         key = encode(word)
         entry = self._entry(key)
-        return 0 <= entry < self._size or bool(self._rows(key, entry))
+        return 0 <= entry < self._size or bool(self._composer.rows(key, entry))
 
     # -- vectors -------------------------------------------------------------------------------------------------
 
@@ -296,301 +286,12 @@ class Embeddings:
 
     def _fill(self, batch: list[str | bytes], target: Floats, threads: int | None) -> Integers:
         """Write the vectors of a batch to `target`; return for each word how many rows made it (0: none)."""
-        if not self._compiled:
-            return self._fill_uncompiled(batch, target, threads)
-        if _effort.kernels_due(self._plain_cost(batch)):
-            made = self._fill_compiled(*pack(batch), target, threads)
-            if self._subwords is not None and self._subwords.plain_end:
-                self._fill_end_of_sentence(batch, target, made)
-            return made
-        made = np.ones(len(batch), np.int64)
-        for i, word in enumerate(batch):
-            key = encode(word)
-            vector = self._plain_vector(key, self._vocabulary.find(key))
-            if vector is None:
-                made[i] = 0
-                target[i] = 0
-            else:
-                target[i] = vector
-        return made
-
-    def _fill_uncompiled(
-        self, batch: list[str | bytes], target: Floats, threads: int | None = None
-    ) -> Integers:
-        """Do what `_fill` does where compiled code cannot: known words together, unknown ones one by one."""
-        entries = self.index(batch)
-        made = np.ones(len(batch), np.int64)
-        known = (
-            entries >= 0 if self._accumulated or self._subwords is None else np.zeros(len(batch), np.bool_)
-        )
-        places = np.flatnonzero(known)
-        for start in range(0, len(places), CHUNK):
-            some = places[start : start + CHUNK]
-            target[some] = self._words.take(entries[some])
-        unknown = np.flatnonzero(~known).tolist()
-        if self._turned is not None and isinstance(self._grams, Rotated):
-            rows = np.empty((len(unknown), self.dim), np.float32)
-            made[unknown] = self._turned._fill([batch[i] for i in unknown], rows, None)
-            target[unknown] = rotate(rows, self._grams.rotation)
-            return made
-        if self._scaled_due(batch, unknown):
-            self._fill_scaled(batch, unknown, target, made)
-            return made
-        if self._unit_due(sum(8 + len(batch[i]) for i in unknown)):
-            unknown = self._fill_unit(batch, unknown, target, made, threads)
-        for i in unknown:
-            key = encode(batch[i])
-            vector = self._plain_vector(key, self._vocabulary.find(key))
-            made[i] = vector is not None
-            target[i] = 0 if vector is None else vector
-        return made
-
-    def _unit_due(self, size: int) -> bool:
-        """Say whether `kernels.finalfusion` can make unknown words of `size` bytes, and is worth its start."""
-        if not self._parts.unit or not self._accumulated or self._subwords is None or self._grams is None:
-            return False
-        rule = self._subwords
-        known = self._grams.compiled and rule.rule in ("fifu", "fifu-floret")
-        known = known and (rule.table is None or isinstance(rule.table, Vocabulary))
-        return known and _effort.kernels_due(CHARACTER_COST * 5 * size)
-
-    def _fill_unit(
-        self, batch: list[Any], places: list[int], target: Floats, made: Integers, threads: int | None
-    ) -> list[int]:
-        """Make unknown words of a batch by finalfusion's rules; return the places that are left to the plain code."""
-        assert self._subwords is not None
-        blob, bounds, gap = pack([batch[i] for i in places])
-        longest = int(np.diff(bounds).max(initial=gap)) - gap
-        self._subwords.refuse_too_long(longest)
-        rows, counts = np.empty((len(places), self.dim), np.float32), np.empty(len(places), np.int64)
-        embed, model = self._unit_kernel()
-
-        def work(start: int, stop: int) -> None:
-            embed(blob, bounds, gap, start, stop, longest, *model, rows, counts)
-
-        _threads.run_chunks(work, len(places), CHUNK // 8, threads)
-        target[places], made[places] = rows, np.maximum(counts, 0)
-        return [places[i] for i in np.flatnonzero(counts < 0)]
-
-    def _unit_vector(self, key: bytes) -> Floats | None:
-        """Return the vector of one unknown word by finalfusion's rules."""
-        assert self._subwords is not None
-        self._subwords.refuse_too_long(len(key))
-        row, count, bounds = (
-            np.empty((1, self.dim), np.float32),
-            np.empty(1, np.int64),
-            np.array([0, len(key)]),
-        )
-        embed, model = self._unit_kernel()
-        embed(np.frombuffer(key, np.uint8), bounds, 0, 0, 1, len(key), *model, row, count)
-        made = int(count[0])
-        if made < 0:
-            return self._plain_vector(key, -1)
-        return row[0] if made else None
-
-    def _unit_kernel(self) -> tuple[Any, tuple[Any, ...]]:
-        """Return (and keep) the kernel of unknown words by finalfusion's rules, and the model's arguments of it."""
-        if self._unit_model is None:
-            from .kernels import finalfusion
-
-            rule, grams = self._subwords, self._grams
-            assert rule is not None and grams is not None
-            kinds = {"fnv1a": finalfusion.FNV32, "fnv64": finalfusion.FNV64, "murmur3": finalfusion.MURMUR}
-            self._unit_model = (
-                finalfusion.embed,
-                (
-                    np.frombuffer(rule.begin, np.uint8),
-                    np.frombuffer(rule.end, np.uint8),
-                    kinds.get(rule.hash, finalfusion.TABLE),
-                    rule.kernel(),
-                    rule.table.kernel() if isinstance(rule.table, Vocabulary) else NO_TABLE,
-                    grams.kernel(),
-                ),
-            )
-        return self._unit_model
-
-    def _scaled_due(self, batch: list[str | bytes], places: list[int]) -> bool:
-        """Say whether `kernels.spacy` can make these words of a batch, and is worth its start."""
-        if self._subwords is None or not self._subwords.scaled or self._grams is None:
-            return False
-        cost = SCALED_COST * sum(8 + len(batch[i]) for i in places)
-        return self._grams.compiled and self._subwords.pruned is None and _effort.kernels_due(cost)
-
-    def _fill_scaled(
-        self, batch: list[str | bytes], places: list[int], target: Floats, made: Integers
-    ) -> None:
-        """Make words of a batch by spaCy's reading of a floret table."""
-        from .kernels import spacy
-
-        assert self._subwords is not None and self._grams is not None
-        blob, bounds, gap = pack([batch[i] for i in places])
-        sizes = np.diff(bounds) - gap
-        rule = self._subwords
-        rule.refuse_too_long(int(sizes.max(initial=0)))
-        rows = np.empty((len(places), self.dim), np.float32)
-        begin, end = (np.frombuffer(text, np.uint8) for text in (rule.begin, rule.end))
-        shortest, table = max(rule.minn, 0), self._grams.kernel()
-        embed: Any = spacy.embed
-
-        def work(start: int, stop: int) -> None:
-            embed(
-                blob,
-                bounds,
-                gap,
-                start,
-                stop,
-                begin,
-                end,
-                shortest,
-                rule.maxn,
-                rule.hash_count,
-                rule.bucket,
-                table,
-                rows,
-            )
-
-        _threads.run_chunks(work, len(places), CHUNK // 8)
-        target[places] = rows
-        made[places] = sizes > 0
-
-    def _fill_end_of_sentence(self, batch: list[str | bytes], target: Floats, made: Integers) -> None:
-        """Make `</s>` anew for models whose rule takes it for a word like any other: the kernels follow fastText."""
-        for name in (END_OF_SENTENCE, END_OF_SENTENCE.decode()):
-            for i in [i for i, word in enumerate(batch) if word == name] if name in batch else []:
-                vector = self._plain_vector(END_OF_SENTENCE, self._vocabulary.find(END_OF_SENTENCE))
-                made[i] = vector is not None
-                target[i] = 0 if vector is None else vector
-
-    def _plain_cost(self, batch: list[str | bytes]) -> float:
-        """Return about how many seconds the batch takes in plain Python."""
-        if self._subwords is None:
-            return len(batch) * ROW_COST
-        cost = len(batch) * MEAN_COST
-        return cost if cost > _effort.START else max(cost, CHARACTER_COST * sum(map(len, batch)))
-
-    def _fill_compiled(
-        self, blob: npt.NDArray[Any], bounds: Integers, gap: int, target: Floats, threads: int | None
-    ) -> Integers:
-        from .kernels import lookup
-
-        made = np.zeros(len(bounds) - 1, np.int64)
-        if not len(made):
-            return made
-        if len(made) >= CHUNK:  # a large batch meets most pages
-            self._read_ahead()
-        longest = int(np.diff(bounds).max())
-        model = self._kernel_model(longest)
-        embed: Any = lookup.embed
-
-        def work(start: int, stop: int) -> None:
-            embed(blob, bounds, gap, start, stop, longest, *model, target, made)
-
-        _threads.run_chunks(work, len(made), CHUNK, threads)
-        return made
-
-    def _kernel_model(self, longest: int) -> Any:
-        """Return the model's part of the kernel's arguments; refuse words with too many n-grams."""
-        subwords = NO_SUBWORDS
-        if self._subwords is not None:
-            self._subwords.refuse_too_long(longest)
-            subwords = self._subwords.kernel()
-        words = self._words.kernel()
-        grams = words if self._grams is None else self._grams.kernel()
-        return self._vocabulary.kernel(), self._size, self._limit, self._accumulated, words, grams, subwords
-
-    def _vector(self, key: bytes, entry: int) -> Floats | None:
-        """Return the vector of one word, or None; by the kernel once it is there."""
-        if self._accumulated and 0 <= entry < self._size:
-            return self._words.row(entry)
-        if self._unit_due(8 + len(key)):
-            return self._unit_vector(key)
-        if (
-            self._subwords is not None
-            and self._compiled
-            and _effort.kernels_due(CHARACTER_COST * (8 + len(key)))
-        ):
-            return self._compiled_vector(key, entry)
-        return self._plain_vector(key, entry)
-
-    def _plain_vector(self, key: bytes, entry: int) -> Floats | None:
-        if self._accumulated and 0 <= entry < self._size:
-            return self._words.row(entry)
-        if self._turned is not None and isinstance(self._grams, Rotated):
-            vector = self._turned._plain_vector(key, entry)
-            return None if vector is None else rotate(vector[None], self._grams.rotation)[0]
-        rows = self._rows(key, entry)
-        if not rows:
-            return None
-        return self._combine(self._take(rows))
-
-    def _compiled_vector(self, key: bytes, entry: int) -> Floats | None:
-        subwords = self._subwords
-        assert subwords is not None
-        if key == END_OF_SENTENCE or not subwords.has_ngrams:
-            return self._plain_vector(key, entry)
-        subwords.refuse_too_long(len(key))
-        own = entry if 0 <= entry < self._limit and (subwords.kind != "floret" or entry == 0) else -1
-        compute = self._compute or self._make_compute()
-        return compute(key, own)
-
-    def _make_compute(self) -> Callable[[bytes, int], Floats | None]:
-        """Return (and keep) the kernel for one word with everything bound that does not depend on the word."""
-        from .kernels import lookup
-
-        assert self._subwords is not None
-        embed_one: Any = lookup.embed_one
-        nwords, words, subwords, shape = (
-            self._size,
-            self._words.kernel(),
-            self._subwords.kernel(),
-            (1, self.dim),
-        )
-        grams = words if self._grams is None else self._grams.kernel()
-
-        def compute(key: bytes, own: int) -> Floats | None:
-            out = np.empty(shape, np.float32)
-            return out[0] if embed_one(key, own, nwords, words, grams, subwords, out) else None
-
-        self._compute = compute
-        return compute
-
-    def _rows(self, key: bytes, entry: int) -> list[int]:
-        return word_rows(key, entry, self._size, self._subwords, self._limit)
-
-    def _take(self, rows: list[int]) -> Floats:
-        """Return rows by fastText's numbers: words, then n-grams."""
-        ids = np.array(rows, np.int64)
-        in_words = ids < self._size
-        if in_words.all():
-            return self._words.take(ids)
-        assert self._grams is not None
-        if not in_words.any():
-            return self._grams.take(ids - self._size)
-        vectors = np.empty((len(ids), self.dim), np.float32)
-        vectors[in_words] = self._words.take(ids[in_words])
-        vectors[~in_words] = self._grams.take(ids[~in_words] - self._size)
-        return vectors
+        return self._composer.fill(batch, target, threads)
 
     def _block(self, start: int, stop: int) -> Floats:
         """Return the finished vectors of the words `start` .. `stop - 1` (n, D)."""
         self._check()
-        if self._accumulated or self._subwords is None:
-            return self._words.block(start, stop)
-        target = np.empty((stop - start, self.dim), np.float32)
-        blob, offsets, gap, _ = self._vocabulary.walkable()
-        length = int(offsets[stop] - offsets[start])
-        plain = (stop - start) * MEAN_COST + length * CHARACTER_COST
-        if self._compiled and _effort.kernels_due(plain):
-            self._fill_compiled(blob, offsets[start : stop + 1], gap, target, 1)
-            end = self._vocabulary.find(END_OF_SENTENCE) if self._subwords.plain_end else -1
-            if start <= end < stop:  # the kernels follow fastText, to whom it is no word like any other
-                vector = self._plain_vector(END_OF_SENTENCE, end)
-                target[end - start] = 0 if vector is None else vector
-            return target
-        for i, key in enumerate(self._vocabulary.entries(start, stop)):
-            vector = self._plain_vector(key, self._vocabulary.find(key))
-            target[i] = 0 if vector is None else vector
-        return target
+        return self._composer.block(start, stop)
 
     # -- sub-words -----------------------------------------------------------------------------------------------
 
@@ -603,12 +304,7 @@ class Embeddings:
         return [(decode(text), row) for text, row in self._pairs(encode(word))]
 
     def _pairs(self, key: bytes) -> list[tuple[bytes, int]]:
-        entry = self._vocabulary.find(key)
-        floret = self._subwords is not None and self._subwords.kind == "floret"
-        own = [(key, entry)] if 0 <= entry < self._limit and (not floret or entry == 0) else []
-        if self._subwords is None or (floret and key == END_OF_SENTENCE):
-            return own
-        return own + [(s, row if row < 0 else self._size + row) for s, row in self._subwords.pairs(key)]
+        return word_pairs(key, self._vocabulary.find(key), self._size, self._subwords, self._limit)
 
     def explain(self, word: str | bytes) -> Explanation:
         """Tell how the word's vector is made: its n-grams, their rows, which of them training ever saw, and coverage.
@@ -848,22 +544,6 @@ class Embeddings:
             raise VecioError("embeddings made from arrays cannot be pickled: save them and open the file")
         return self._parts.reopen, (self._file.path, self._file.identity(), self._parts.options)
 
-    def _advise(self, matrix: Matrix | None, advice: str, least: int = LARGE) -> None:
-        """Tell the kernel how the stored rows will be read, if they are mapped and take at least `least` bytes."""
-        if self._file is None or matrix is None:
-            return
-        for array in matrix.arrays():
-            if array.nbytes >= least:
-                self._file.advise_array(advice, array)
-
-    def _read_ahead(self) -> None:
-        """Have the rows of a large batch read in order, once: 20 times as fast on a cold file as page by page."""
-        if not self._ahead:
-            self._ahead = True
-            self._advise(self._grams, "WILLNEED")
-            if not self._accumulated:
-                self._advise(self._words, "WILLNEED")
-
     def _check(self) -> None:
         if self._file is not None:
             self._file.check()
@@ -877,17 +557,7 @@ class Embeddings:
         return self._vocabulary.find(key)
 
     def _find_batch(self, batch: list[str | bytes]) -> Integers:
-        from .kernels import lookup
-
-        blob, bounds, gap = pack(batch)
-        found = np.empty(len(batch), np.int64)
-        arrays = self._vocabulary.kernel()
-        _threads.run_chunks(
-            lambda start, stop: lookup.find_words(blob, bounds, gap, start, stop, arrays, found),
-            len(batch),
-            1 << 16,
-        )
-        return found
+        return self._vocabulary.find_batch(batch)
 
     def _target(self, out: Floats | None, n: int) -> Floats:
         """Return where a batch is written: `out` itself when kernels can use it, else a new array."""
@@ -908,12 +578,35 @@ class Embeddings:
         target[absent] = np.nan if missing == "nan" else 0.0
 
     def _missing_error(self, words: list[str | bytes], count: int = 1) -> WordError:
-        named = ", ".join(repr(word) for word in words[:NAMED]) + (", ..." if count > NAMED else "")
+        named = ", ".join(map(_short, words[:NAMED])) + (", ..." if count > NAMED else "")
         why = "has no sub-words" if self._subwords is None else "has no row for any of their n-grams"
         return WordError(
             f"{named}: not in the vocabulary, and {self.path or 'this model'} {why}"
             + (f" ({count} words)" if count > 1 else "")
         )
+
+
+class Advice:
+    """Tells the system how the stored rows of a model will be read, if its file is mapped."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._file = parts.file
+        #: What the vectors of unknown words are made of, and those of all words where they are computed.
+        self._ahead = [parts.grams] if parts.accumulated else [parts.grams, parts.words]
+
+    def give(self, matrix: Matrix | None, advice: str, least: int = LARGE) -> None:
+        """Say how these rows will be read, if they take at least `least` bytes."""
+        if self._file is None or matrix is None:
+            return
+        for array in matrix.arrays():
+            if array.nbytes >= least:
+                self._file.advise_array(advice, array)
+
+    def read_ahead(self) -> None:
+        """Have the rows of a large batch read in order, once: 20 times as fast on a cold file as page by page."""
+        ahead, self._ahead = self._ahead, []
+        for matrix in ahead:
+            self.give(matrix, "WILLNEED")
 
 
 class SearchSource:
@@ -923,7 +616,7 @@ class SearchSource:
         self.size = len(embeddings)
         self.words = embeddings._words
         self.norms = embeddings._norms
-        self.accumulated = embeddings._accumulated or embeddings._subwords is None
+        self.accumulated = embeddings._composer.stored
         self._owner = weakref.ref(embeddings)
 
     def block(self, start: int, stop: int) -> Floats:
@@ -940,18 +633,9 @@ class SearchSource:
         return owner
 
 
-def _turned(parts: Parts) -> Embeddings | None:
-    """Return the model of the n-gram rows as they are stored, if they are stored turned and compiled code can add them.
-
-    A sum of turned rows is turned back once, not row by row. The words of that model are never asked for.
-    """
-    grams = parts.grams
-    words = parts.words.source if isinstance(parts.words, Rotated) else parts.words
-    if not isinstance(grams, Rotated) or not words.compiled or not parts.accumulated or parts.unit:
-        return None
-    if parts.subwords is None or not parts.subwords.compiled:
-        return None
-    return Embeddings(replace(parts, words=words, grams=grams.source, norms=None, encoder=None))
+def _short(word: str | bytes) -> str:
+    """Return a word for an error; the middle of a very long one is left out."""
+    return repr(word) if len(word) <= 100 else f"{word[:40]!r} ... {word[-20:]!r} ({len(word):,} characters)"
 
 
 def _float_rows(values: npt.ArrayLike, name: str) -> Floats:

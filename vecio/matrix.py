@@ -19,6 +19,16 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 
+def sum_rows(rows: Floats) -> Floats:
+    """Return the sum of rows (n, D), n >= 1: float32, from zero, row after row, however they lie in memory."""
+    rows = np.ascontiguousarray(rows)  # numpy adds along the memory's order: pairwise in a column-major array
+    if rows.shape[1] == 1:  # ... and in a single column
+        single: Floats = np.add.accumulate(rows, axis=0)[-1] + np.float32(0)
+        return single
+    total: Floats = np.add.reduce(rows, axis=0, initial=np.float32(0))
+    return total
+
+
 class Matrix(ABC):
     """N rows of D numbers, read-only."""
 
@@ -179,9 +189,9 @@ class ProductQuantised(Matrix):
         self._places = self._first_places()
 
     def _first_places(self) -> tuple[Array, Array]:
-        """Return for each of the D numbers of a row: its piece, and where code 0 of it lies among the centroids.
+        """Return for each of the D numbers of a row its piece (D,); and (2, D): where code 0 lies, and the width.
 
-        Code c lies `c * width` further on; the third array gives the widths.
+        Code c lies `c * width` further on among the centroids.
         """
         dim = self.shape[1]
         column = np.arange(dim)
@@ -198,7 +208,9 @@ class ProductQuantised(Matrix):
 
     def _decode(self, which: Any) -> Floats:
         piece, (first, width) = self._places
-        codes = self.codes[which][:, piece].astype(np.int64)
+        codes = np.take(self.codes[which], piece, axis=1).astype(
+            np.int64
+        )  # `[:, piece]` would lie by columns
         values: Floats = self.centroids[first + codes * width]
         if len(self.norms):
             with np.errstate(over="ignore", invalid="ignore"):
@@ -325,18 +337,14 @@ def rotate(rows: Floats, rotation: Floats) -> Floats:
         return out
     with np.errstate(over="ignore", invalid="ignore"):
         for i, row in enumerate(rows):
-            products = row[:, None] * rotation
-            if products.shape[1] == 1:  # a single column would be added pairwise
-                out[i] = np.add.accumulate(products, axis=0)[-1] + np.float32(0)
-            else:
-                np.add.reduce(products, axis=0, initial=np.float32(0), out=out[i])
+            out[i] = sum_rows(row[:, None] * rotation)
     return out
 
 
 class Rotated(Uncompiled):
     """Product-quantised rows that were turned before they were cut in pieces: row i = source[i] @ rotation.
 
-    Sums of such rows can be made of the source's rows and turned once: `Embeddings` does so.
+    Sums of such rows can be made of the source's rows and turned once: `compose.TurnedMeans` does so.
     """
 
     dtype = "pq"

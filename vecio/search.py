@@ -249,7 +249,7 @@ def _vectors(source: Source) -> Floats | None:
     kept = _kept.get(source)
     if kept is None:
         with np.errstate(all="ignore"):
-            kept = source.block(0, source.size)
+            kept = np.ascontiguousarray(source.block(0, source.size))
         kept.flags.writeable = False
         kept = _kept.setdefault(source, kept)
     return kept
@@ -276,7 +276,8 @@ def _block(source: Source, start: int, stop: int) -> Floats:
     if kept is not None:
         return kept[start:stop]
     with np.errstate(all="ignore"):  # what is not finite is sorted out here
-        return source.words.block(start, stop) if _stored(source) else source.block(start, stop)
+        rows = source.words.block(start, stop) if _stored(source) else source.block(start, stop)
+    return np.ascontiguousarray(rows)  # the kernels take rows one behind the other
 
 
 def _take(source: Source, ids: Integers) -> Floats:

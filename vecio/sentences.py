@@ -21,8 +21,9 @@ import numpy.typing as npt
 from . import _effort, _threads
 from ._json import parse_json
 from ._tokenizer import Tokenizer, first_of_each
+from .compose import mean as mean
 from .errors import FormatError
-from .matrix import Float32, Matrix
+from .matrix import Float32, Matrix, sum_rows
 from .vocabulary import encode as encode_word
 
 if TYPE_CHECKING:
@@ -243,15 +244,8 @@ def pool(matrix: Matrix, rows: Array, bounds: Array, counts: Array, threads: int
         return out
     for i in np.flatnonzero(bounds[1:] > bounds[:-1]).tolist():
         with np.errstate(over="ignore", invalid="ignore"):
-            out[i] = _sum(matrix.take(rows[bounds[i] : bounds[i + 1]])) / np.float32(counts[i])
+            out[i] = sum_rows(matrix.take(rows[bounds[i] : bounds[i + 1]])) / np.float32(counts[i])
     return out
-
-
-def _sum(rows: Floats) -> Floats:
-    """Return the sum of the rows (n, D), in float32, from zero, row after row."""
-    if rows.shape[1] == 1:  # a single column would be added pairwise
-        return np.add.accumulate(rows, axis=0)[-1] + np.float32(0)  # type: ignore[no-any-return]
-    return np.add.reduce(np.ascontiguousarray(rows), axis=0, initial=np.float32(0))  # type: ignore[no-any-return]
 
 
 def _scale(vectors: Floats, clipped: bool) -> None:
@@ -292,42 +286,6 @@ def unit_rows(vectors: Floats) -> Floats:
         scales = np.zeros_like(norms)
         np.divide(1.0, norms, out=scales, where=norms > 0, dtype=np.float64, casting="same_kind")
         return vectors * scales
-
-
-def unit_sum(rows: Floats) -> Floats:
-    """Return the sum of the rows (n, D) scaled to length 1, as finalfusion does; zeros where the sum is zero.
-
-    The sum is one of float32 from zero, row after row; its length one of float64 in column order.
-    """
-    rows = np.ascontiguousarray(rows)
-    with np.errstate(all="ignore"):
-        if rows.shape[1] == 1:  # numpy would add pairwise
-            total = np.add.accumulate(rows, axis=0)[-1] + np.float32(0)
-        else:
-            total = np.add.reduce(rows, axis=0, initial=np.float32(0))
-        wide = total.astype(np.float64)
-        norm = np.sqrt(np.add.accumulate(wide * wide)[-1])
-        return (wide / norm).astype(np.float32) if norm > 0 else total  # type: ignore[no-any-return]
-
-
-def mean(rows: Floats) -> Floats:
-    """Return the mean of the rows (n, D) as fastText does: float32 sums from zero, row after row, times f32(1 / n)."""
-    rows = np.ascontiguousarray(rows)  # numpy adds along the memory's order: pairwise in a column-major array
-    with np.errstate(over="ignore", invalid="ignore"):
-        if rows.shape[1] == 1:  # ... and in a single column
-            total = np.add.accumulate(rows, axis=0)[-1] + np.float32(0)
-        else:
-            total = np.add.reduce(rows, axis=0, initial=np.float32(0))
-        return total * np.float32(1.0 / len(rows)) if len(rows) > 1 else total  # type: ignore[no-any-return]
-
-
-def scaled_mean(rows: Floats) -> Floats:
-    """Return the mean of the rows (n, D) as spaCy does (thinc's `cpu_reduce_mean`): rows times f32(1 / n), added up."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.ascontiguousarray(rows) * np.float32(1.0 / len(rows))
-        if rows.shape[1] == 1:  # a single column would be added pairwise
-            return np.add.accumulate(scaled, axis=0)[-1] + np.float32(0)  # type: ignore[no-any-return]
-        return np.add.reduce(scaled, axis=0, initial=np.float32(0))  # type: ignore[no-any-return]
 
 
 # -- tokenizers ----------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
-"""N-grams and their hashes: which rows of the n-gram matrix make up a word.
+"""N-grams and their hashes: which rows of the n-gram matrix make up a word, by the rules in KINDS.
 
-Two rules are known: fastText's (one row an n-gram, chosen by a sign-extending FNV-1a hash) and floret's (the whole
-bracketed word and its n-grams, one to four rows each, chosen by MurmurHash3). Everything here is plain Python for one
-word; `kernels/lookup.py` does the same for a million. Sources: fastText `src/dictionary.cc` (`hash`,
-`computeSubwords`, `getSubwords`, `pushHash`), floret `src/dictionary.cc`, Appleby's `MurmurHash3_x64_128`.
+The two that most others are made of: fastText's (one row an n-gram, chosen by a sign-extending FNV-1a hash) and
+floret's (the whole bracketed word and its n-grams, one to four rows each, chosen by MurmurHash3). Everything here is
+plain Python for one word; `kernels/` does the same for a million. What becomes of the rows: `compose`. Sources:
+fastText `src/dictionary.cc` (`hash`, `computeSubwords`, `getSubwords`, `pushHash`), floret `src/dictionary.cc`,
+Appleby's `MurmurHash3_x64_128`.
 """
 
 from __future__ import annotations
@@ -346,18 +347,30 @@ def _pruning(pruned: Array | None) -> Array:
 NO_SUBWORDS = (0, 0, 1, 0, np.empty(0, np.int64))
 
 
+def own_row(entry: int, subwords: Subwords | None, limit: int) -> int:
+    """Return the row that a dictionary entry brings besides its n-grams, or -1.
+
+    A known word (or label) has the row of its own number, if that is below `limit`; floret's have none, except entry 0.
+    """
+    floret = subwords is not None and subwords.kind == "floret"
+    return entry if 0 <= entry < (min(limit, 1) if floret else limit) else -1
+
+
 def word_rows(key: bytes, entry: int, nwords: int, subwords: Subwords | None, limit: int) -> list[int]:
     """Return the rows of the input matrix that make up a word: fastText's numbering, in its order (section 5.3).
 
-    entry: the dictionary entry, or -1 for an unknown word. A known word (or label) begins with its own number; floret's
-    words do not, except entry 0. N-gram row r is `nwords + r`. Rows from `limit` on do not exist and are left out.
+    entry: the dictionary entry, or -1 for an unknown word. The entry's own row comes first (`own_row`). N-gram row r is
+    `nwords + r`; n-grams that pruning dropped are left out.
     """
-    own = entry >= 0 and entry < limit
-    if subwords is None:
-        return [entry] if own else []
-    if subwords.kind == "floret":
-        if key == END_OF_SENTENCE:
-            return [0] if entry == 0 else []
-        own = entry == 0
-    rows = [nwords + row for row in subwords.rows(key)]
-    return [entry, *rows] if own else rows
+    rows = [] if subwords is None else [nwords + row for row in subwords.rows(key)]
+    own = own_row(entry, subwords, limit)
+    return rows if own < 0 else [own, *rows]
+
+
+def word_pairs(
+    key: bytes, entry: int, nwords: int, subwords: Subwords | None, limit: int
+) -> list[tuple[bytes, int]]:
+    """Return (string, row) for all of what makes up a word, as `word_rows` does; a dropped n-gram has row -1."""
+    pairs = [] if subwords is None else subwords.pairs(key)
+    own = own_row(entry, subwords, limit)
+    return [(key, own)] * (own >= 0) + [(s, row if row < 0 else nwords + row) for s, row in pairs]

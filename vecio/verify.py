@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _effort
 from ._binary import MappedFile
 from ._rounding import norms_of
 from ._safetensors import read_header
-from .embeddings import ROW_COST, Embeddings
+from .embeddings import Embeddings
 from .errors import FormatError, VecioError
 from .formats import open as open_file
 from .formats import safetensors
@@ -75,17 +74,23 @@ class VerifyReport:
         return "\n".join([*lines, f"{self.path}: {'no errors' if self.ok else 'damaged'}"])
 
 
-def verify(path: str | os.PathLike[str], *, progress: Progress | None = None) -> VerifyReport:
-    """Read a whole file and return what is wrong or odd in it; memory does not grow with the file.
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> VerifyReport:
+    """Read a whole file and return what is wrong or odd in it; memory does not grow with a file that is mapped.
 
-    progress: called with bytes read and bytes in all. Raises what opening raises for a file that no format accepts
-    (UnknownFormatError, UnsupportedError) or that cannot be opened (OSError); bytes that contradict the file's format
-    become findings.
+    format and options: as for `vecio.open`. progress: called with bytes read and bytes in all. Raises what opening
+    raises for a file that no format accepts (UnknownFormatError, UnsupportedError) or that cannot be opened (OSError);
+    bytes that contradict the file's format become findings.
     """
     began = time.perf_counter()
     report = VerifyReport(os.fsdecode(path), None, 0)
     try:
-        _Verifier(report, progress).run(path)
+        _Verifier(report, progress).run(path, {"format": format, **options})
     except FormatError as error:
         report.findings.append(_from_error(error))
     report.seconds = time.perf_counter() - began
@@ -114,8 +119,8 @@ class _Verifier:
         if self.progress is not None:
             self.progress(min(self.done, self.total), self.total)
 
-    def run(self, path: str | os.PathLike[str]) -> None:
-        with open_file(path) as e:
+    def run(self, path: str | os.PathLike[str], options: dict[str, Any]) -> None:
+        with open_file(path, **options) as e:
             assert e._file is not None
             self.report.format, self.report.words, self.report.bytes = e.format, len(e), e._file.size
             sidecar = _sidecar(e._file.path) if isinstance(e._file, MappedFile) else None
@@ -180,7 +185,7 @@ class _Verifier:
         broken: list[str] = []
         counts = [0, 0, 0]
         for start, keys in _entries(e):
-            found = _find(e, keys)
+            found = e._vocabulary.find_all(keys)
             for i in np.flatnonzero(found != np.arange(start, start + len(keys))).tolist():
                 key, entry = keys[i], int(found[i])
                 kind = 0 if 0 <= entry < start + i and e._vocabulary.entry(entry) == key else 1
@@ -265,13 +270,6 @@ def _entries(e: Embeddings) -> Iterator[tuple[int, list[bytes]]]:
     for start in range(0, size, BLOCK_WORDS):
         e._check()
         yield start, e._vocabulary.entries(start, min(start + BLOCK_WORDS, size))
-
-
-def _find(e: Embeddings, keys: list[bytes]) -> Array:
-    """Return the entry that a look-up of each key finds, words and labels, or -1."""
-    if _effort.kernels_due(len(keys) * ROW_COST):
-        return e._find_batch(list(keys))
-    return np.array([e._vocabulary.find(key) for key in keys], np.int64)
 
 
 def _is_text(key: bytes) -> bool:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .embeddings import Embeddings
 from .errors import UnsupportedError
 from .matrix import Gathered, Matrix, Uncompiled
+from .subwords import Subwords
 from .vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]
@@ -123,16 +124,14 @@ def _vocabulary(e: Embeddings, ids: Array) -> Vocabulary:
     bounds = np.zeros(len(ids) + 1, np.int64)
     np.cumsum(lengths, out=bounds[1:])
     packed = np.empty(int(bounds[-1]), np.uint8)
-    for i in range(
-        0, len(ids), 1 << 16
-    ):  # in blocks: the positions of all bytes would take eight times their number
+    for i in range(0, len(ids), 1 << 16):  # the positions of all bytes would take eight times their number
         stop = min(i + (1 << 16), len(ids))
         part = np.repeat(starts[i:stop] - bounds[i:stop], lengths[i:stop])
         packed[bounds[i] : bounds[stop]] = blob[part + np.arange(bounds[i], bounds[stop])]
     return Vocabulary(len(ids), len(ids), arrays=(packed, bounds, 0), counts=chosen, damaged=old._damaged)
 
 
-def _pruned(e: Embeddings, rows: Array) -> Any:
+def _pruned(e: Embeddings, rows: Array) -> Subwords:
     """Return the sub-word rule in which only these n-gram rows are left, renumbered from 0."""
     subwords = e._subwords
     assert subwords is not None

@@ -67,10 +67,6 @@ STRANGERS = (
     (b"<!DOCTYPE", "it looks like an HTML page, not a model: the download failed"),
     (b"<!doctype", "it looks like an HTML page, not a model: the download failed"),
     (b"<html", "it looks like an HTML page, not a model: the download failed"),
-    (b"\x80\x02", "it looks like a pickle, which is never read"),
-    (b"\x80\x03", "it looks like a pickle, which is never read"),
-    (b"\x80\x04", "it looks like a pickle, which is never read"),
-    (b"\x80\x05", "it looks like a pickle, which is never read"),
     (b"\xff\xfe", "it looks like UTF-16"),
     (b"\xfe\xff", "it looks like UTF-16"),
     (b"\xef\xbb\xbf", "it begins with a UTF-8 byte-order mark"),
@@ -81,7 +77,10 @@ BLOCK = 1 << 15
 
 
 def formats() -> list[dict[str, Any]]:
-    """Return what vecio can read and write: one dict a format with name, extensions, folder, read and write."""
+    """Return what vecio can read and write: one dict a format.
+
+    Its keys: name, extensions, folder (whether it is one), read, write, read_options, write_options.
+    """
     return [
         {
             "name": f.name,
@@ -89,6 +88,8 @@ def formats() -> list[dict[str, Any]]:
             "folder": f.folder,
             "read": True,
             "write": f.write is not None,
+            "read_options": sorted(_options(f.read) | {"limit"}),
+            "write_options": sorted(_options(f.write)) if f.write is not None else [],
         }
         for f in FORMATS
     ]
@@ -219,10 +220,15 @@ def write(
 ) -> Written:
     """Hand a prepared model to the writer of a format."""
     assert chosen.write is not None
-    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    known = _options(chosen.write)
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and (value is not False or name in known)  # a format without a switch has it off
+    }
     progress = given.pop("progress", None)
     dtype = chosen.dtype_for(path, dtype)
-    _refuse_unknown(chosen, "write", _options(chosen.write), given)
+    _refuse_unknown(chosen, "write", known, given)
     return chosen.write(embeddings, path, dtype=dtype, progress=progress, **given)
 
 
@@ -296,7 +302,7 @@ def target_format(
         extension = os.path.splitext(os.fsdecode(path))[1].lower()
         by_name = [f for f in FORMATS if extension in f.extensions]
         if not by_name:
-            known = ", ".join(f.extensions[0] for f in FORMATS if f.write is not None and f.extensions)
+            known = ", ".join(dict.fromkeys(x for f in FORMATS if f.write is not None for x in f.extensions))
             raise UnsupportedError(
                 f"{os.fsdecode(path)}: no format has the extension {extension!r}; there are {known} "
                 f"(formats that are folders must be named)"
@@ -314,6 +320,12 @@ def _origin(e: Embeddings) -> str:
     provenance = e.metadata.get("provenance")
     found = provenance.get("format") if isinstance(provenance, dict) else None
     return found if isinstance(found, str) else e.format
+
+
+def written_files(path: str | os.PathLike[str], format: str | None = None) -> list[str]:
+    """Return the names of all files (or the folder) that writing `path` makes, `path` itself first."""
+    name = os.fsdecode(path)
+    return [name, *target_format(path, format).beside(name)]
 
 
 def named(name: str) -> Format:

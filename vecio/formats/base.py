@@ -32,11 +32,15 @@ COUNTS = "the counts of the words"
 UNKNOWN = "vectors for unknown words"
 LABELS = "labels and their prediction"
 RAW = "the words' own rows and the output matrix of the training"
+#: ... and what a file may have of it, if not both.
+OWN, OUTPUT = "the words' own rows", "the output matrix of the training"
 LENGTHS = "the lengths that the vectors had before they were scaled"
 ENCODER = "the tokenizer, and with it sentence vectors"
 SETTINGS = "the settings"
 #: What a format loses that knows no words: every vector is made of n-grams.
 WORDS = "the list of the words"
+#: What most formats keep.
+ALL_WORDS = "the words, their order and bytes"
 
 
 @dataclass
@@ -80,6 +84,7 @@ class Format:
     refuses_for: returns such a test for one model, where it depends on the model what a file can hold.
     unique: whether a word can stand in a file only once.
     dtypes: the dtype that an extension stands for, where the caller names none.
+    beside: the other files that are written beside a path.
     """
 
     name: str
@@ -93,6 +98,7 @@ class Format:
     refuses_for: Callable[[Embeddings], Callable[[bytes], str | None] | None] | None = None
     unique: bool = False
     dtypes: Mapping[str, str] = field(default_factory=dict)
+    beside: Callable[[str], list[str]] = lambda path: []
 
     def dtype_for(self, path: Any, dtype: str | None) -> str | None:
         """Return the dtype to write: what the caller says, else what the file's extension stands for."""
@@ -102,12 +108,17 @@ class Format:
 def properties(e: Embeddings) -> list[str]:
     """Return which of the properties above a model has."""
     parts, subwords = e._parts, e._subwords
-    computed = not e._accumulated and subwords is not None and e._classifier is None
+    own = e._classifier is None and (
+        parts.raw_words is not None or (not e._accumulated and subwords is not None)
+    )
+    output = e._classifier is None and parts.output is not None
     has = {
         COUNTS: e._vocabulary.counts is not None,
-        UNKNOWN: subwords is not None and subwords.has_ngrams,
+        UNKNOWN: makes_unknown(e),
         LABELS: e._classifier is not None,
-        RAW: e._classifier is None and (computed or parts.raw_words is not None or parts.output is not None),
+        RAW: own and output,
+        OWN: own and not output,
+        OUTPUT: output and not own,
         LENGTHS: parts.lengths is not None,
         ENCODER: parts.encoder is not None,
         SETTINGS: bool(e.metadata),
@@ -115,30 +126,54 @@ def properties(e: Embeddings) -> list[str]:
     return [name for name, there in has.items() if there]
 
 
-def fate(e: Embeddings, dtype: str, carries: Iterable[str] = (), approximated: Iterable[str] = ()) -> Fate:
+def makes_unknown(e: Embeddings) -> bool:
+    """Say whether a model has vectors for words that are not in it: a rule, and rows that pruning left."""
+    subwords, grams = e._subwords, e._grams
+    if subwords is None or not subwords.has_ngrams:
+        return False
+    return subwords.hash in ("table", "keys") or (grams is not None and len(grams) > 0)
+
+
+def fate(
+    e: Embeddings,
+    dtype: str,
+    carries: Iterable[str] = (),
+    approximated: Iterable[str] = (),
+    grams_dtype: str | None = None,
+) -> Fate:
     """Return the fate of a model in a format that stores `dtype` and carries those properties.
 
-    `approximated` is said besides what rounding to `dtype` does ("float32", "float16", "int8", "pq...").
+    `approximated` is said besides what rounding to `dtype` does ("float32", "float16", "int8", "pq..."; n-gram rows:
+    to `grams_dtype` if given). "pq" copies codes that are there.
     """
     carried, has = set(carries), properties(e)
-    found = Fate(dtype, ["the words, their order and bytes"])
-    found.approximated = [*rounded(e, dtype), *approximated]
+    if RAW in carried:
+        carried |= {OWN, OUTPUT}
+    found = Fate(dtype, [ALL_WORDS])
+    with_grams = bool({UNKNOWN, LABELS} & carried)
+    found.approximated = [*rounded(e, dtype, (grams_dtype or dtype) if with_grams else None), *approximated]
     for name in has:
         (found.kept if name in carried else found.lost).append(name)
     return found
 
 
-def rounded(e: Embeddings, dtype: str) -> list[str]:
-    """Return which numbers of a model are rounded when they are stored as `dtype`."""
-    exact = {"float32": ("float32", "float16", "int8", "pq"), "float16": ("float16",), "int8": ("int8",)}.get(
-        dtype, ()
-    )
+#: Which dtypes of rows can be stored as another one without rounding.
+EXACT = {
+    "float32": ("float32", "float16", "int8", "pq"),
+    "float16": ("float16",),
+    "int8": ("int8",),
+}
+
+
+def rounded(e: Embeddings, dtype: str, grams_dtype: str | None) -> list[str]:
+    """Return which numbers are rounded when words and n-gram rows (None: they are left out) are stored like this."""
     computed = not e._accumulated and e._subwords is not None and e._classifier is None
     found = []
-    if e.dtype not in exact or (computed and dtype != "float32"):
+    if dtype != "pq" and (e.dtype not in EXACT.get(dtype, ()) or (computed and dtype != "float32")):
         found.append(f"the word vectors, as {dtype}")
-    if e._grams is not None and e._grams.dtype not in exact:
-        found.append(f"the n-gram rows, as {dtype}")
+    exact = EXACT.get(grams_dtype or "", ())
+    if grams_dtype not in ("pq", None) and e._grams is not None and e._grams.dtype not in exact:
+        found.append(f"the n-gram rows, as {grams_dtype}")
     if found and e._classifier is not None:
         found.append("the probabilities of labels, which follow from them")
     return found
@@ -188,15 +223,17 @@ def vector_blocks(
     if computed:
         e._read_ahead()
     for start, stop in blocks(len(e), e.dim):
-        yield start, stop, _vectors(e, start, stop)
+        yield start, stop, vectors_of(e, start, stop)
         release(e, e._words, start, stop)
         if progress is not None:
             progress(stop, len(e))
+    if progress is not None and not len(e):
+        progress(0, 0)
     if computed:  # n-gram rows all over the file were read
         release(e, e._grams)
 
 
-def _vectors(e: Embeddings, start: int, stop: int) -> npt.NDArray[np.float32]:
+def vectors_of(e: Embeddings, start: int, stop: int) -> npt.NDArray[np.float32]:
     """Return the vectors of the words `start` .. `stop - 1`, made by several threads."""
     out = np.empty((stop - start, e.dim), np.float32)
 
@@ -269,9 +306,7 @@ def recoded(words: Iterable[bytes], encoding: str | None, errors: str | None, pa
 def row_blocks(e: Embeddings, matrix: Matrix) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
     """Yield (start, stop, rows) for the stored rows of one of the model's matrices, as float32."""
     e._advise(matrix, "SEQUENTIAL")
-    step = max(1, min(1 << 16, BLOCK_BYTES // (4 * e.dim)))
-    for start in range(0, len(matrix), step):
-        stop = min(start + step, len(matrix))
+    for start, stop in blocks(len(matrix), e.dim):
         e._check()
         yield start, stop, matrix.block(start, stop)
         release(e, matrix, start, stop)

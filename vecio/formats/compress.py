@@ -43,8 +43,8 @@ JUDGED = 100_000
 TRAINED = 1 << 13
 #: Shares of the words, and of the n-gram rows, that are tried.
 SHARES = (0.0, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-#: Bytes that the header takes, about.
-HEADER = 3000
+#: Bytes that the header says of a quantiser's tensors.
+QUANTISER_HEADER = 600
 #: Files that are made until one reaches a quality.
 TRIES = 5
 #: Times that the number of rows is corrected by the size that the file would really have.
@@ -65,9 +65,9 @@ class Quality(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The mean of those that there are: what a search makes as large as it can."""
+        """The mean of those that there are, to nine digits: what a search makes as large as it can."""
         there = [value for value in self if value is not None]
-        return sum(there) / len(there) if there else 1.0
+        return round(sum(there) / len(there), 9) if there else 1.0
 
 
 class Rung(NamedTuple):
@@ -124,12 +124,14 @@ def shrink(e: Embeddings, chosen: Format, dtype: str | None, options: dict[str, 
     if size is not None:
         return _shrunk(search, search.for_size(bytes_of(size, e)))
 
+    asked_for = _share(quality)
+
     def reaching(wanted: float) -> Shrunk:
-        shrunk = _shrunk(search, search.for_quality(wanted))
+        shrunk = _shrunk(search, search.for_quality(wanted, asked_for))
         shrunk.again = reaching
         return shrunk
 
-    return reaching(_share(quality))
+    return reaching(asked_for)
 
 
 def _shrunk(search: _Search, rung: Rung) -> Shrunk:
@@ -339,12 +341,14 @@ class _Search:
         self.rank = np.full(0 if e._grams is None else len(e._grams), len(self.gram_order), np.int64)
         self.rank[self.gram_order] = np.arange(len(self.gram_order))
         self.sample = _Sample(e, max(50, min(JUDGES, JUDGED // e.dim)))
+        self.free = dtype is None and grams_dtype is None
         self.dtypes = [dtype] if dtype is not None else self.usual("float16", "int8", 1, 2, 4)
         last = grams_dtype or dtype
         self.grams_dtypes = [last] if last is not None else self.usual("float16", "int8", 1, 2, 3, 4)
-        for name in {*self.dtypes, *self.grams_dtypes}:
-            if name == "pq" or (name not in DTYPES and not name.startswith("pq")):
-                raise ValueError(f"a search cannot use the dtype {name!r}")
+        for name in (*self.dtypes, *self.grams_dtypes):
+            safetensors.choose_dtype(e, name)  # raises ValueError
+            if name == "pq":
+                raise ValueError(f"a search cannot use the dtype {name!r}: say pqN")
         self.made: dict[tuple[str, str], Any] = {}
 
     def usual(self, *kinds: str | int) -> list[str]:
@@ -497,13 +501,19 @@ class _Search:
             return rung._replace(words=max(0, min(rung.words + step, len(self.e))))
         return rung
 
-    def for_quality(self, wanted: float) -> Rung:
-        """Return the smallest rung that is found to reach a quality."""
+    def for_quality(self, wanted: float, least: float) -> Rung:
+        """Return the smallest rung that is found to reach a quality; the best one, where that reaches `least` only."""
         low, high = 1, 2 * self.size(self.largest())
         best = self.best(high)
-        if best is None or best[0] < wanted:
+        if best is not None and best[0] < least and self.free:  # no rounding at all
+            self.dtypes = self.grams_dtypes = ["float32"]
+            high = 2 * self.size(self.largest())
+            best = self.best(high)
+        if best is None or best[0] < least:
             reached = "nothing" if best is None else f"{best[0]:.6f}"
-            raise VecioError(f"a mean cosine of {wanted} is not reached: {reached} is the best")
+            raise VecioError(f"a mean cosine of {least} is not reached: {reached} is the best")
+        if best[0] < wanted:
+            return best[1]
         while high - low > CLOSE * high:
             middle = (low + high) // 2
             found = self.best(middle)
@@ -534,8 +544,15 @@ class _Search:
 
     def fixed(self, dtype: str, grams_dtype: str) -> int:
         """Return the bytes of centroids, rotations and levels."""
-        one = 2 * 256 * self.e.dim + 2 * self.e.dim**2 + 1024
-        return HEADER + one * (dtype.startswith("pq") + (self.with_grams and grams_dtype.startswith("pq")))
+        one = 2 * 256 * self.e.dim + 2 * self.e.dim**2 + 1024 + QUANTISER_HEADER
+        return self.header + one * (
+            dtype.startswith("pq") + (self.with_grams and grams_dtype.startswith("pq"))
+        )
+
+    @cached_property
+    def header(self) -> int:
+        """Return the bytes of a file without rows."""
+        return self.size(Rung("float32", "float32", 0, 0 if self.with_grams else None))
 
     def best(self, limit: int) -> tuple[float, Rung] | None:
         """Return the score of the best rung that fits in about `limit` bytes, and the rung."""

@@ -19,7 +19,7 @@ from ..embeddings import Embeddings
 from ..errors import FormatError, VecioError
 from . import compress, fate_of, prepare, target_format, write
 from . import open as open_file
-from .base import UNKNOWN, WORDS, Fate, Format, Written, properties
+from .base import ALL_WORDS, UNKNOWN, WORDS, Fate, Format, Written, properties
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -28,6 +28,8 @@ Floats = npt.NDArray[np.float32]
 SAMPLE = 2000
 #: What is compared where a model has no words of its own.
 MADE_UP = tuple(f"{a}{b}".encode() for a in ("the", "river", "größe", "狐狸") for b in ("", "ing", "x", "s"))
+#: What is kept where some words are left out.
+KEPT_WORDS = "the order and bytes of the words that are not left out"
 #: Words of the sample that are read at once.
 PIECE = 64
 #: How many of the nearest words are compared.
@@ -39,11 +41,12 @@ class ConversionReport:
     """What a conversion did.
 
     kept, approximated, lost: properties of the source, in words; added: what the format needs and the source does not
-    say. largest_error and mean_error are of all numbers of the
-    word vectors, least_cosine and mean_cosine between the vectors before and after (None: no vector has a direction).
-    unknown_error: largest error in the vectors of unknown words, on a sample, or None. neighbour_overlap: share of the
-    10 nearest words that stay the same, on a sample of words searched among themselves. quality: of a file that was
-    made smaller, what it says of itself: mean cosines of all words of the source, those left out and unknown included.
+    say. words, grams, labels: how many rows and labels the target has. largest_error and mean_error are of all
+    numbers of the word vectors (of a sample where a compact file rounds lengths, too), least_cosine and mean_cosine
+    between the vectors before and after (None: none has a direction). unknown_error: largest error in the vectors of
+    unknown words, on a sample, or None. neighbour_overlap: share of the 10 nearest words that stay the same, on a
+    sample of words searched among themselves. quality: of a file that was made smaller, what it says of itself: mean
+    cosines of all words of the source, those left out and unknown included.
     """
 
     source: str
@@ -156,10 +159,10 @@ def convert(
             source_format=opened.format,
             format=chosen.name,
             dtype=fate.dtype,
-            words=len(model),
+            words=0,
             dim=model.dim,
-            grams=0 if model._grams is None else len(model._grams),
-            labels=len(model.labels),
+            grams=0,
+            labels=0,
             source_bytes=opened._file.size if opened._file is not None else 0,
             target_bytes=0,
             seconds=0.0,
@@ -174,14 +177,17 @@ def convert(
             report.lost = [text for text in report.lost if text not in began_with] + shrunk.lost
             report.quality = compress.report_of(whole, found)
             model = shrunk.model
-            report.words, report.grams = len(model), 0 if model._grams is None else len(model._grams)
         else:
             written = write(model, chosen, dst, dtype, {**told, "progress": progress})
         report.dtype = written.dtype
         report.lost += written.notes
+        if len(model) < len(opened):
+            report.kept = [KEPT_WORDS if text == ALL_WORDS else text for text in report.kept]
         with open_file(dst, format=chosen.name, scratch=scratch) as target:
             assert target._file is not None
             report.target_bytes = target._file.size
+            report.words, report.labels = len(target), len(target.labels)
+            report.grams = 0 if target._grams is None else len(target._grams)
             _compare(model, target, report)
         _add_rounding(report, written)
     report.seconds = time.perf_counter() - began
@@ -206,7 +212,8 @@ def _add_rounding(report: ConversionReport, written: Written) -> None:
     """Add what the writer counted on its way over all rows: it stands for more than the sample."""
     if written.words is not None:
         words = written.words
-        report.largest_error, report.mean_error = words.largest_error, words.mean_error
+        if words.numbers_final:
+            report.largest_error, report.mean_error = words.largest_error, words.mean_error
         report.least_cosine, report.mean_cosine = words.least_cosine, words.mean_cosine
     for name, tally in (("word vectors", written.words), ("n-gram rows", written.grams)):
         if tally is None or not tally.lost:
@@ -214,7 +221,9 @@ def _add_rounding(report: ConversionReport, written: Written) -> None:
         if written.dtype == "float16":
             report.lost.append(f"{tally.lost:,} numbers of the {name} beyond 65,504: infinite as float16")
         else:
-            report.lost.append(f"{tally.lost:,} {name} with NaN or infinite numbers: all NaN as int8")
+            report.lost.append(
+                f"{tally.lost:,} {name} with NaN or infinite numbers: all NaN as {written.dtype}"
+            )
 
 
 def _compare(source: Embeddings, target: Embeddings, report: ConversionReport) -> None:

@@ -21,13 +21,14 @@ from .. import _effort, _npy
 from .._binary import MappedFile, MappedGroup, atomic_write
 from .._pickle import OLD_NAME, PYTHON_2, Values
 from .._pickle_machine import DICT, INT, MAKE, MENTION, NODE, NONE, NUMBER, OBJECT, RUN, SHIFT, TEXT
-from .._sources import unpacked
+from .._sources import in_memory, unpacked
 from .._version import __version__
-from ..embeddings import CHARACTER_COST, Embeddings, Parts
+from ..compose import CHARACTER_COST
+from ..embeddings import Embeddings, Parts
 from ..errors import FormatError, UnsupportedError, VecioError
 from ..matrix import Converted, Float16, Float32, Gathered, Matrix
 from ..subwords import END_OF_SENTENCE, Subwords
-from ..vocabulary import Vocabulary, decode, encode, pack
+from ..vocabulary import Vocabulary, decode, encode
 from .base import (
     COUNTS,
     RAW,
@@ -206,8 +207,15 @@ class _Reader:
         return self.assemble(vectors, model, kind in SUBWORD_VECTORS)
 
     def assemble(self, vectors: _Object, model: _Object | None, subwords: bool) -> Embeddings:
+        raw = None
         if subwords:
             rule, words, grams = self.subwords(vectors)
+            if rule is not None and vectors.has(
+                "vectors"
+            ):  # finished ones of gensim 3, which gensim 4 takes, too
+                raw, words = words, self.matrix(vectors, "vectors")
+                if words.shape != raw.shape:
+                    raise vectors.error("the shape of vectors", raw.shape, words.shape)
         else:
             rule, words, grams = None, self.matrix(vectors, "vectors", "syn0"), None
         keys = _Keys(vectors, len(words))
@@ -222,7 +230,8 @@ class _Reader:
                 file=group,
                 grams=grams,
                 subwords=rule,
-                accumulated=rule is None,
+                accumulated=rule is None or raw is not None,
+                raw_words=raw if keys.whole else None,
                 output=output,
                 metadata=self.metadata,
             )
@@ -298,9 +307,10 @@ class _Reader:
         """Unpack the one array of an `.npz` into the cache and map it there."""
         archive = MappedFile.open(path)
         try:
-            return unpacked(archive, cast(Any, _ArchiveMember))
+            found = unpacked(archive, cast(Any, _ArchiveMember))
         finally:
             archive.close()
+        return in_memory(found) if self.file.copied else found
 
     def describe(self, vectors: _Object, model: _Object | None, rule: Subwords | None) -> None:
         """Take over the settings, under fastText's names."""
@@ -358,6 +368,10 @@ def _rows(matrix: Matrix, ids: Array) -> Matrix:
     return Gathered(matrix, ids)
 
 
+#: Bytes at the end of a zip archive that say how many members it has; and of the list of its one member.
+_LONGEST_END, _LONGEST_LIST = 76 + 22 + 0xFFFF, 1 << 10
+
+
 class _ArchiveMember:
     """The array in an `.npz` (a zip archive with one member, `val.npy`) as a stream."""
 
@@ -374,6 +388,7 @@ class _ArchiveMember:
             struct.error,
         )
         self.path = str(stream.name)
+        self.check_members(stream)
         try:
             self.archive = zipfile.ZipFile(stream)
             names = self.archive.namelist()
@@ -386,9 +401,26 @@ class _ArchiveMember:
                 raise
             raise self.error(error) from None
         if names != ["val.npy"]:
-            raise FormatError(
-                self.path, "an .npz of gensim", expected="one array, val", found=f"{len(names)} members"
-            )
+            raise self.members(len(names))
+
+    def check_members(self, stream: BinaryIO) -> None:
+        """Refuse an archive that says it has many members, before Python makes an object of each."""
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _LONGEST_END))
+        tail = stream.read(_LONGEST_END)
+        stream.seek(0)
+        place = tail.rfind(b"PK\5\6")
+        size = int.from_bytes(tail[place + 12 : place + 16], "little")
+        if (
+            place >= 76 and tail[place - 20 : place - 16] == b"PK\6\7"
+        ):  # zip64: a record of 56 bytes and its place
+            size = int.from_bytes(tail[place - 36 : place - 28], "little")
+        if place >= 0 and size > _LONGEST_LIST:
+            raise self.members(int.from_bytes(tail[place + 10 : place + 12], "little"))
+
+    def members(self, count: int) -> FormatError:
+        return FormatError(
+            self.path, "an .npz of gensim", expected="one array, val", found=f"{count} members"
+        )
 
     def __enter__(self) -> _ArchiveMember:
         return self
@@ -511,7 +543,8 @@ class _Keys:
 
     def agree_slowly(self, keys: Array, rows: Array, implied: int) -> None:
         self.values.places(keys[keys & 15 == TEXT])  # together not longer than the file
-        position = dict(zip(self.rows.tolist(), range(len(self.rows)), strict=True))
+        position = np.full(self.total, -1)
+        position[self.rows] = np.arange(len(self.rows))
         blob, offsets = self.blob.data, self.offsets
         seen = set()
         for start in range(0, len(keys), 1 << 16):
@@ -520,12 +553,13 @@ class _Keys:
                 raise self.owner.error("a key of the index", "a text or a number", "something else")
             packed, bounds = self.pack(part)
             places = bounds.tolist()
-            for i, ref in enumerate(rows[start : start + (1 << 16)].tolist()):
-                at = position.get(ref >> SHIFT, -1) if ref & 15 == INT else -1
+            refs = rows[start : start + (1 << 16)]
+            there = (refs & 15 == INT) & (refs >= 0) & (refs >> SHIFT < self.total)
+            for i, at in enumerate(np.where(there, position[np.where(there, refs >> SHIFT, 0)], -1).tolist()):
                 word = packed.data[places[i] : places[i + 1]]
                 if at < 0 or blob[offsets[at] : offsets[at + 1]] != word:
                     raise self.owner.error(
-                        f"row {ascii(self.values.plain(ref))[:30]} in the index",
+                        f"row {ascii(self.values.plain(int(refs[i])))[:30]} in the index",
                         ascii(decode(bytes(word[:60]))),
                         "another word" if at >= 0 else "no such row",
                     )
@@ -555,12 +589,14 @@ class _Keys:
         if fast is not None:
             return fast
         out = [np.zeros(len(refs), np.int64) for _ in names]
-        known: dict[int, list[int]] = {}  # one object may stand for many words
+        known: dict[int, list[int]] = {}  # many words may have one object, and many objects one state
         for i, ref in enumerate(refs.tolist()):
-            if ref not in known:
-                found = values.attributes(ref) if values.node(ref, OBJECT) is not None else None
-                known[ref] = [NONE if found is None else found.get(name, NONE) for name in names]
-            for column, value in zip(out, known[ref], strict=True):
+            node = values.node(ref, OBJECT)
+            state = NONE if node is None else int(node[3])
+            if state not in known:
+                found = values.attributes(state)
+                known[state] = [NONE if found is None else found.get(name, NONE) for name in names]
+            for column, value in zip(out, known[state], strict=True):
                 column[i] = value
         return out
 
@@ -854,8 +890,7 @@ def _own_rows_compiled(e: Embeddings, rule: Subwords, words: list[bytes], vector
         Parts(Vocabulary.from_words([]), nothing, NAME, grams=e._grams, subwords=rule, accumulated=False)
     )
     means = np.zeros((len(words), e.dim), np.float32)
-    made = model._fill_compiled(*pack(words), means, None)
-    model._fill_end_of_sentence(cast(Any, words), means, made)
+    made = model._fill(list(words), means, None)
     ends = [i for i, word in enumerate(words) if word == END_OF_SENTENCE]
     made[ends] = len(rule.rows(END_OF_SENTENCE))
     counts = made if rule.pruned is None else np.array([ngram_count(rule, word) for word in words], np.int64)
@@ -915,7 +950,7 @@ def fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any]) -> Fate:
         if own_matrix(e) is not None and rule is not None and not rule.plain_end:
             if e._vocabulary.find(END_OF_SENTENCE) >= 0:
                 approximated.append("the vector of </s>, in the last digits (gensim gives it n-grams)")
-        if own_matrix(e) is None:
+        if own_matrix(e) is None or (e.format == NAME and e._accumulated):
             approximated.append(
                 "the word vectors, in the last digits (gensim makes them of own and n-gram rows)"
             )

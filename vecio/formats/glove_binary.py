@@ -63,7 +63,7 @@ def read(file: MappedFile, words: str | os.PathLike[str] | None = None, context:
     try:
         if isinstance(source, Folder):
             raise FormatError(source.path, "the words must be a file", found="a folder")
-        keys, counts = _vocabulary(source)
+        keys, counts = _vocabulary(source, file.size)
         rows = len(keys)
         columns, left = divmod(file.size, 16 * rows)
         if left or columns < 2:
@@ -89,10 +89,20 @@ def read(file: MappedFile, words: str | os.PathLike[str] | None = None, context:
     )
 
 
-def _vocabulary(file: MappedFile) -> tuple[list[bytes], list[int]]:
-    """Return the words and counts of the lines `word count`."""
+def _vocabulary(file: MappedFile, size: int) -> tuple[list[bytes], list[int]]:
+    """Return the words and counts of the lines `word count`. size: bytes of the file with the vectors."""
     words, counts = [], []
-    lines = file.bytes(0, file.size).split(b"\n")
+    data = file.bytes(0, file.size)
+    most = size // 32  # words with two vectors of a number and a bias each
+    if data.count(b"\n") > most:
+        raise FormatError(
+            file.path,
+            f"more words than there are vectors in {size} bytes",
+            offset=0,
+            expected=f"at most {most} lines",
+            found=data.count(b"\n"),
+        )
+    lines = data.split(b"\n")
     place = 0
     for i, line in enumerate(lines):
         word, space, number = line.rpartition(b" ")

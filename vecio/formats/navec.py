@@ -180,6 +180,10 @@ def _matrix(file: MappedFile, begin: int, size: int) -> ProductQuantised:
             expected=f"{need} bytes ({rows} x {pieces} codes, {centroids} centroids of {dim})",
             found=f"{size} bytes",
         )
+    if 1024 * dim > FREE + size * 4:  # the table of 256 centroids, where the file may have fewer
+        raise UnsupportedError(
+            f"{file.path}: {centroids} centroids of {dim} numbers are more in memory than their file is worth"
+        )
     place = cursor.skip(rows * pieces, "the codes")
     codes = file.array(np.uint8, (rows, pieces), place, "the codes")
     width = dim // pieces

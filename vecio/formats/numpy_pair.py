@@ -51,16 +51,17 @@ def read(file: MappedFile, words: str | os.PathLike[str] | None = None) -> Embed
         raise FormatError(
             file.path, f"its words: {error.path}: {error.message}", expected=error.expected, found=error.found
         ) from None
-    blob, offsets, gap = lines(source)
-    if len(offsets) - 1 != len(values):
+    count = count_lines(source)
+    if count != len(values):
         source.close()
         raise FormatError(
             file.path,
             f"the rows are not as many as the lines of {source.path}",
             offset=0,
-            expected=f"{len(offsets) - 1} rows",
+            expected=f"{count} rows",
             found=f"{len(values)} rows",
         )
+    blob, offsets, gap = lines(source)
     return Embeddings(
         Parts(
             Vocabulary(len(values), len(values), arrays=(blob, offsets, gap)),
@@ -118,6 +119,14 @@ def _open_words(file: MappedFile, words: str | os.PathLike[str] | None) -> Mappe
     raise UnsupportedError(
         f"{file.path}: an array without words: none of {names} is beside it (the option words names a file)"
     )
+
+
+def count_lines(file: MappedFile) -> int:
+    """Return how many lines a mapped file has; the last one may have no end."""
+    blob = file.array(np.uint8, file.size, 0, "the words")
+    ends = sum(np.count_nonzero(blob[start : start + BLOCK] == 10) for start in range(0, file.size, BLOCK))
+    begin = len(MARK) if file.map[: len(MARK)] == MARK else 0
+    return int(ends) + (file.size > begin and blob[-1] != 10)
 
 
 def lines(file: MappedFile) -> tuple[Array, Array, int]:
@@ -181,4 +190,13 @@ def fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any]) -> Fate:
     return common_fate(e, _dtype(e, dtype))
 
 
-FORMAT = Format(NAME, (".npy",), detect, read, write, fate=fate, refuses=refuses)
+FORMAT = Format(
+    NAME,
+    (".npy",),
+    detect,
+    read,
+    write,
+    beside=lambda path: [os.path.splitext(path)[0] + SUFFIXES[0]],
+    fate=fate,
+    refuses=refuses,
+)

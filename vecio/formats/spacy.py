@@ -318,16 +318,13 @@ def _string_end(data: Any, place: int) -> int:
     quote = data.find(b'"', place, limit)
     if quote < 0 or data[place:quote].strip(b" \t\r\n"):
         return -1
-    escaped = True
-    while escaped:
-        quote = data.find(b'"', quote + 1, limit)
-        if quote < 0:
-            return -1
-        first = quote
-        while data[first - 1] == ord("\\"):
-            first -= 1
-        escaped = bool((quote - first) % 2)
-    space = _SPACE.match(data, quote + 1)
+    rest = (
+        data[quote + 1 : limit].replace(rb"\\", b"  ").replace(rb"\"", b"  ")
+    )  # from here on a quote is one
+    length = rest.find(b'"')
+    if length < 0:
+        return -1
+    space = _SPACE.match(data, quote + 1 + length + 1)
     assert space is not None
     return space.end() if data[space.end() : space.end() + 1] in (b",", b"]") else -1
 
@@ -375,14 +372,18 @@ def _words(blob: Array, offsets: Array, keys: Array, rows: Array) -> tuple[Vocab
 def _first_of_each(blob: Array, starts: Array, lengths: Array, pairs: Array) -> Array:
     """Return which strings to keep: those with the same key stand together, and a string that comes again goes."""
     keep = np.ones(len(pairs), np.bool_)
-    last, seen = -2, set[bytes]()
-    for i in (np.flatnonzero(pairs[1:] == pairs[:-1]) + 1).tolist():
-        if last != i - 1:
-            seen = {bytes(blob[starts[i - 1] : starts[i - 1] + lengths[i - 1]])}
-        word = bytes(blob[starts[i] : starts[i] + lengths[i]])
-        keep[i] = word not in seen
-        seen.add(word)
-        last = i
+    data, last, seen = blob.data, -2, set[bytes]()
+    again = np.flatnonzero(pairs[1:] == pairs[:-1]) + 1
+    for block in range(0, len(again), 1 << 16):
+        some = again[block : block + (1 << 16)]
+        for i, start, size in zip(some.tolist(), starts[some].tolist(), lengths[some].tolist(), strict=True):
+            if last != i - 1:
+                seen = {bytes(data[starts[i - 1] : starts[i - 1] + lengths[i - 1]])}
+            word = bytes(data[start : start + size])
+            if word in seen:
+                keep[i] = False
+            seen.add(word)
+            last = i
     return keep
 
 

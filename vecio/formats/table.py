@@ -411,7 +411,7 @@ def _write(
                 pa.FixedSizeListArray.from_arrays(pa.array(flat, number, from_pandas=False), e.dim),
             ]
             if counts is not None:
-                columns.append(pa.array(counts[start:stop]))
+                columns.append(pa.array(np.asarray(counts[start:stop], np.int64)))
             writer.write_batch(pa.record_batch(columns, schema=schema))
     return Written(chosen)
 

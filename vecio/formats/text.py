@@ -48,10 +48,7 @@ class _Beginning:
     def __init__(self, file: MappedFile, no_header: bool | None = None) -> None:
         self.file = file
         head = file.bytes(0, min(file.size, LOOK))
-        pair = (head[0:8:2], head[1:8:2])  # Latin letters in UTF-16: every other byte is 0
-        self.wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or (
-            bytes(4) in pair and pair != (bytes(4), bytes(4))
-        )
+        self.wide = _is_wide(head)
         self.start = len(BOM) if head.startswith(BOM) else 0
         stop = head.find(b"\n", self.start)
         first = head[self.start : len(head) if stop < 0 else stop]
@@ -95,12 +92,17 @@ class _Beginning:
         return found.most_common(1)[0] if found else (0, 0)
 
 
+def _is_wide(head: bytes) -> bool:
+    """Say whether text begins as UTF-16 does: with its mark, or with Latin letters, where every other byte is 0."""
+    pair = (head[0:8:2], head[1:8:2])
+    return head[:2] in (b"\xff\xfe", b"\xfe\xff") or (bytes(4) in pair and pair != (bytes(4), bytes(4)))
+
+
 def _run(line: bytes, separator: bytes) -> int:
     """Return how many fields at the end of a line are numbers; the first field is the word."""
-    fields = line.split(separator)
-    count = 0
-    while count < len(fields) - 1 and is_number(fields[-1 - count]):
-        count += 1
+    count, end = 0, len(line)
+    while (begin := line.rfind(separator, 0, end)) >= 0 and is_number(line, begin + 1, end):
+        count, end = count + 1, begin
     return count
 
 
@@ -290,9 +292,10 @@ def _write(
     total, dim = len(e), e.dim
     if not total:
         raise UnsupportedError(f"{os.fsdecode(path)}: a text file cannot hold a model without words")
-    if not header and e._vocabulary.entry(0).startswith(BOM):
+    first = b"" if header else e._vocabulary.entry(0)
+    if first.startswith(BOM) or _is_wide(first + b" 0."):
         raise UnsupportedError(
-            f"{os.fsdecode(path)}: the first word begins with a byte-order mark, which is lost"
+            f"{os.fsdecode(path)}: the first word begins with a byte-order mark, or as UTF-16 does"
         )
     with atomic_write(path) as stream:
         if header:

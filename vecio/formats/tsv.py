@@ -33,7 +33,9 @@ PAIRS = (("vectors", "metadata"), ("vecs", "meta"), ("tensor", "metadata"), ("em
 LOOK = 1 << 16
 WORD_COLUMNS = ("word", "words", "label", "token", "name", "key", "title")
 COUNT_COLUMNS = ("count", "counts", "freq", "frequency")
-BOM = b"\xef\xbb\xbf"
+BOM, UTF16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+#: Counts from here on are not written: they have more digits than are read as a count.
+MOST_COUNTED = 10**18
 _INTEGER = re.compile(rb"[0-9]{1,18}").fullmatch
 
 
@@ -76,15 +78,19 @@ def read(
     place = metadata_path(file.path) if words is None else os.fspath(words)
     metadata = MappedFile.open(place, copy=file.copied)
     try:
-        keys, counts = _words(metadata)
         layout = Layout(dim, b"\t", words=False)
         parsed = _text.parse(file, start, end, layout, limit, scratch)
         rows = len(parsed.offsets) - 1
-        if len(keys) != rows and (limit is None or len(keys) < rows):
+        data = _metadata(metadata)
+        lines = (
+            data.count(b"\n") + 1 - (b"\t" in data[: data.find(b"\n") + 1])
+        )  # without the names of columns
+        if lines != rows and (limit is None or lines < rows):
             raise FormatError(
                 place, f"words for the rows of {os.path.basename(file.path)}", offset=0,
-                expected=f"{rows} lines", found=len(keys),
+                expected=f"{rows} lines", found=lines,
             )  # fmt: skip
+        keys, counts = _words(metadata, data)
     except BaseException:
         metadata.close()
         raise
@@ -96,14 +102,19 @@ def read(
     )
 
 
-def _words(file: MappedFile) -> tuple[list[bytes], Array | None]:
-    """Return the words and, where there is such a column, the counts."""
+def _metadata(file: MappedFile) -> bytes:
+    """Return the lines of the words' file, without a line end behind the last."""
     data = file.bytes(0, file.size).removeprefix(BOM)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith(UTF16):
         raise FormatError(
             file.path, "it looks like UTF-16", offset=0, expected="UTF-8", found=data[:8].hex(" ")
         )
-    lines = data.removesuffix(b"\n").split(b"\n")
+    return data.removesuffix(b"\n")
+
+
+def _words(file: MappedFile, data: bytes) -> tuple[list[bytes], Array | None]:
+    """Return the words and, where there is such a column, the counts."""
+    lines = data.split(b"\n")
     if all(line.endswith(b"\r") for line in lines[:-1]) and len(lines) > 1:
         lines = [line.removesuffix(b"\r") for line in lines]
     if b"\t" not in lines[0]:
@@ -136,11 +147,11 @@ def write(
     """Write the vectors to `path` and the words beside it (see `metadata_path`), with their counts where known."""
     chosen = plain_dtype(dtype)
     name = os.fsdecode(os.fspath(path))
-    e, counts = embeddings, embeddings.counts
+    e, counts = embeddings, _counts(embeddings)
     if not len(e):
         raise UnsupportedError(f"{name}: a text file cannot hold a model without words")
-    if counts is not None and (counts < 0).any():
-        counts = None
+    if counts is None and e._vocabulary.entry(0).startswith(UTF16):
+        raise UnsupportedError(f"{name}: the first word begins as UTF-16 does, and would be taken for it")
     with atomic_write(metadata_path(name)) as words, atomic_write(path) as vectors:
         if counts is not None:
             words.write(b"word\tcount\n")
@@ -156,6 +167,13 @@ def write(
     return Written(chosen)
 
 
+def _counts(e: Embeddings) -> Array | None:
+    """Return the counts that are written: all, or none."""
+    counts = e.counts
+    fine = counts is not None and not ((counts < 0) | (counts >= MOST_COUNTED)).any()
+    return counts if fine else None
+
+
 def refuses(word: bytes) -> str | None:
     """Say why a word cannot be a line, or return None."""
     if b"\n" in word or b"\t" in word:
@@ -167,7 +185,16 @@ def refuses(word: bytes) -> str | None:
 
 def fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any]) -> Fate:
     """Return what the files will keep, round and lose."""
-    return common_fate(e, plain_dtype(dtype), [COUNTS])
+    return common_fate(e, plain_dtype(dtype), [] if _counts(e) is None else [COUNTS])
 
 
-FORMAT = Format(NAME, (".tsv",), detect, read, write, fate=fate, refuses=refuses)
+FORMAT = Format(
+    NAME,
+    (".tsv",),
+    detect,
+    read,
+    write,
+    beside=lambda path: [metadata_path(path)],
+    fate=fate,
+    refuses=refuses,
+)

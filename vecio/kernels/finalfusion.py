@@ -1,7 +1,7 @@
 """What finalfusion files ask of compiled code: walking their strings, and unknown words by their n-gram rules.
 
 The plain twins are `formats.finalfusion.reader._walk_plain`, `Subwords.rows` of the kinds "fifu-*" and
-`sentences.unit_sum`.
+`compose.unit_sum`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from ._jit import jit
-from .lookup import FNV_START, crc32, fnv_step, murmur3, probe, pruned_row
+from .lookup import FNV_START, crc32, fnv_step, murmur3, murmur_bucket, probe, pruned_row
 from .rows import add_rows, prefetch_row
 
 U = np.uint64
-_FULL = U(0xFFFFFFFF)
 _START64, _PRIME64, _BYTE = U(0xCBF29CE484222325), U(0x100000001B3), U(0xFF)
 #: Which hash makes a row number of an n-gram.
 FNV32, FNV64, TABLE, MURMUR = range(4)
@@ -101,10 +100,7 @@ def _push(
     if kind == MURMUR:
         h1, h2 = murmur3(text, start, stop)
         for k in range(hashes):
-            h = h1 if k < 2 else h2
-            if k & 1:
-                h >>= U(32)
-            row = pruned_row(np.int64((h & _FULL) % U(bucket)), pruned)
+            row = pruned_row(murmur_bucket(h1, h2, k, bucket), pruned)
             if row >= 0:
                 ids[n] = row
                 n += 1

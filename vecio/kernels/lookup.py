@@ -1,6 +1,6 @@
 """From words to rows to vectors, for a million words at a time: CRC-32 and the table, n-grams and their hashes, sums.
 
-The plain twins are `zlib.crc32`, `vocabulary._build_table`, `subwords.Subwords` and `embeddings.Embeddings._vector`.
+The plain twins are `zlib.crc32`, `vocabulary._build_table`, `subwords.Subwords` and `compose.Composer.plain`.
 All hashing is done in uint64 with masks: numba widens, and a hash that is not cut back at every step is silently wrong.
 """
 
@@ -264,15 +264,21 @@ def murmur3(text: Any, start: int, stop: int) -> Any:
 
 
 @jit
+def murmur_bucket(h1: Any, h2: Any, k: int, bucket: int) -> Any:
+    """Return the bucket of the k-th of the four numbers that both halves of `murmur3` hold."""
+    h = h1 if k < 2 else h2
+    if k & 1:
+        h >>= _32
+    return np.int64((h & _FULL) % U(bucket))
+
+
+@jit
 def _push_floret(
     text: Any, start: int, stop: int, bucket: int, hashes: int, base: int, ids: Any, n: int
 ) -> int:
     h1, h2 = murmur3(text, start, stop)
     for k in range(hashes):
-        h = h1 if k < 2 else h2
-        if k & 1:
-            h >>= _32
-        ids[n] = base + np.int64((h & _FULL) % U(bucket))
+        ids[n] = base + murmur_bucket(h1, h2, k, bucket)
         n += 1
     return n
 
@@ -380,7 +386,7 @@ def bracket(blob: Any, start: int, stop: int, text: Any) -> int:
 
 @jit
 def own_row(entry: int, end: bool, limit: int, subwords: Any) -> int:
-    """Return the row that a known word brings besides its n-grams, or -1 (`subwords.word_rows`)."""
+    """Return the row that a known word brings besides its n-grams, or -1 (`subwords.own_row`)."""
     if entry < 0 or entry >= limit:
         return -1
     if subwords[3] > 0 and has_ngrams(subwords) and entry > 0:

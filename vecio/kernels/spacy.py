@@ -1,7 +1,8 @@
-"""Vectors by spaCy's reading of a floret table; plain twins: `Subwords.rows` of the kind "spacy", `scaled_mean`.
+"""Vectors by spaCy's reading of a floret table.
 
-It differs from `lookup.embed` in everything that costs time there: the order of the strings, any text before and behind
-a word, and each row is scaled before it is added.
+The plain twins are `Subwords.rows` of the kind "spacy" and `compose.scaled_mean`. It differs from `lookup.embed` in
+everything that costs time there: the order of the strings, any text before and behind a word, and each row is scaled
+before it is added.
 """
 
 from __future__ import annotations
@@ -11,11 +12,8 @@ from typing import Any
 import numpy as np
 
 from ._jit import jit
-from .lookup import murmur3
+from .lookup import murmur3, murmur_bucket
 from .rows import copy_row
-
-U = np.uint64
-_FULL = U(0xFFFFFFFF)
 
 
 @jit
@@ -46,10 +44,7 @@ def _add_string(
     """Add the scaled rows of the string `text[start:stop]` to `out[o]`; `row` is room for one row."""
     h1, h2 = murmur3(text, start, stop)
     for k in range(hashes):
-        h = h1 if k < 2 else h2
-        if k & 1:
-            h >>= U(32)
-        copy_row(row, 0, table, np.int64((h & _FULL) % U(bucket)))
+        copy_row(row, 0, table, murmur_bucket(h1, h2, k, bucket))
         for j in range(out.shape[1]):
             out[o, j] += row[0, j] * scale
 

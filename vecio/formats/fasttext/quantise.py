@@ -61,7 +61,7 @@ def write_quantised(plan: Plan, stream: BinaryIO, progress: Progress | None) -> 
     else:
         quantised.word_model()
     quantised.write_output()
-    return Written(plan.dtype)
+    return Written(plan.dtype, notes=quantised.notes())
 
 
 class Stack:
@@ -112,6 +112,17 @@ def _values(matrix: Matrix) -> Array | None:
 class _Quantised(Writer):
     """Writes quantised matrices."""
 
+    def __init__(self, plan: Plan, stream: BinaryIO, progress: Progress | None, total: int) -> None:
+        super().__init__(plan, stream, progress, total)
+        self.odd: dict[
+            int, int
+        ] = {}  # place in the file of the codes of a matrix: its rows that are not finite
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what codes cannot tell."""
+        odd = sum(self.odd.values())
+        return (f"{odd:,} rows with NaN or infinite numbers: these numbers count as 0",) if odd else ()
+
     def as_the_program(self, rows: Stack, dsub: int, norms: Floats | None) -> None:
         """Quantise a matrix as the program does, to the same bytes where all rows fit into memory or are mapped."""
         count, dim = rows.shape
@@ -129,8 +140,10 @@ class _Quantised(Writer):
         self.begin(count, dim, dsub, norms is not None)
         centroids = self.train(trained, dsub, some)
         first = 0
+        self.odd[begin] = 0
         for matrix in rows.matrices:
             for start, block in self.row_blocks(matrix):
+                self.odd[begin] += _odd(block)
                 place = slice(first + start, first + start + len(block))
                 codes = _pq.encode(block, centroids, dsub, norms=None if norms is None else norms[place])
                 self.stream.write(codes.data)
@@ -214,8 +227,10 @@ class _Quantised(Writer):
         norm_codes = np.empty(0 if levels is None else len(matrix), np.uint8)
         place = begin + first * pieces
         self.stream.seek(place)
+        self.odd[place] = 0
         for start, block in self.row_blocks(matrix):
             stop = start + len(block)
+            self.odd[place] += _odd(block)
             norms = None if levels is None else _pq.norms_of(block)
             codes = _pq.encode(block, centroids, dsub, norms=norms)
             if levels is not None and norms is not None:
@@ -257,6 +272,11 @@ class _Quantised(Writer):
         self.flag(1)
         norms = _norms_of(self, output) if self.plan.options.qnorm else None
         self.as_the_program(Stack([output]), 2, norms)
+
+
+def _odd(rows: Floats) -> int:
+    """Return how many rows have numbers that are not finite."""
+    return int(np.count_nonzero(~np.isfinite(rows).all(axis=1)))
 
 
 def _training(rows: int) -> int:

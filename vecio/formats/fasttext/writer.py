@@ -23,7 +23,20 @@ from ...matrix import Float32, Matrix, ProductQuantised
 from ...subwords import BEGIN, END, END_OF_SENTENCE, Subwords
 from ...views import Finished
 from ...vocabulary import Vocabulary
-from ..base import COUNTS, LABELS, RAW, SETTINGS, UNKNOWN, WORDS, Fate, Written, blocks, properties, release
+from ..base import (
+    ALL_WORDS,
+    COUNTS,
+    LABELS,
+    RAW,
+    SETTINGS,
+    UNKNOWN,
+    WORDS,
+    Fate,
+    Written,
+    blocks,
+    properties,
+    release,
+)
 from .own import OwnRows, Patched
 from .reader import ARGS, FLORET_ARGS, LOSSES, MAGIC, MODELS, NEWEST, Quantised
 
@@ -546,7 +559,7 @@ def _fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any], floret: 
         name: options[name] for name in Options.__dataclass_fields__ if options.get(name) not in (None, False)
     }
     plan = Plan(e, floret, dtype, Options(**known))
-    kept = ["the words, their order and bytes"]
+    kept = [ALL_WORDS]
     lost: list[str] = []
     added: list[str] = []
     carried = {LABELS}
@@ -560,10 +573,11 @@ def _fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any], floret: 
     stored = plan.exact and (raw is None or plan.words is raw or e._subwords is None)
     if plan.copied is not None or (stored and not plan.quantised):
         carried.add(RAW)
-    if all(name in trained(e) for name in ARGS):
-        carried.add(SETTINGS)
-    else:
+    said, written = trained(e), plan.args()
+    if not all(name in said for name in ARGS):
         added.append("the settings of a training: the program's usual ones")
+    elif all(said[name] == written[name] for name in ARGS) and (floret or e.metadata.get("mode") != "floret"):
+        carried.add(SETTINGS)
     for name in properties(e):
         (kept if name in carried else lost).append(name)
     if plan.classifier is not None and plan.classifier.label_prefix != "__label__":
@@ -573,7 +587,9 @@ def _fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any], floret: 
     if plan.options.cutoff and plan.options.cutoff < len(plan.words) + plan.gram_rows:
         lost += [WORDS, f"all but {plan.options.cutoff:,} of the rows of words and n-grams, the longest"]
     if plan.added:
-        added.append("the word </s>, for the program cannot read a model without words")
+        added.append(
+            "the word </s> with a vector of zeros, for the program cannot read a model without words"
+        )
     return Fate(plan.dtype, kept, _rounded(plan), lost, added)
 
 

@@ -50,7 +50,7 @@ EAGER = 1 << 20
 #: Seconds for a byte that is searched, and for a string that is walked over by plain Python.
 BYTE_COST, WALK_COST = 0.6e-9, 0.2e-6
 #: Columns up to which fewer than 256 centroids are filled up.
-MOST_COLUMNS = 1 << 16
+MOST_COLUMNS = 1 << 14
 #: Codes that are looked at in one go.
 BLOCK = 1 << 20
 

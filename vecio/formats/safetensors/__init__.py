@@ -9,8 +9,19 @@ from __future__ import annotations
 
 from ..base import Format
 from .reader import MARK, NAME, detect, read, read_object
-from .writer import fate, planned_size, write
+from .writer import choose_dtype, fate, planned_size, write
 
-__all__ = ["FORMAT", "MARK", "NAME", "detect", "fate", "planned_size", "read", "read_object", "write"]
+__all__ = [
+    "FORMAT",
+    "MARK",
+    "NAME",
+    "choose_dtype",
+    "detect",
+    "fate",
+    "planned_size",
+    "read",
+    "read_object",
+    "write",
+]
 
 FORMAT = Format(NAME, (".safetensors",), detect, read, write, fate=fate)

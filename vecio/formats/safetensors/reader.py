@@ -54,7 +54,7 @@ def detect(file: MappedFile) -> str | None:
     return None
 
 
-def read(file: MappedFile, **options: Any) -> Embeddings:
+def read(file: MappedFile) -> Embeddings:
     """Open a vecio file in place.
 
     Raises UnsupportedError for a safetensors file of another program or of a later layout, FormatError for one that

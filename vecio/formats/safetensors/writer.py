@@ -22,14 +22,27 @@ from ..._binary import atomic_write
 from ..._rounding import DTYPES, Stored, Tally, compared, norms_of, round_rows
 from ..._safetensors import NUMPY, Tensor, build_header
 from ..._spacy_keys import KeyTable
-from ..._threads import run_chunks
 from ..._version import __version__
 from ...embeddings import Embeddings
 from ...errors import UnsupportedError
 from ...matrix import Gathered, Matrix, ProductQuantised, Rotated
 from ...subwords import BEGIN, END
 from ...vocabulary import Vocabulary, decode
-from ..base import COUNTS, ENCODER, LABELS, LENGTHS, RAW, SETTINGS, UNKNOWN, Fate, Written
+from ..base import (
+    BLOCK_BYTES,
+    COUNTS,
+    ENCODER,
+    LABELS,
+    LENGTHS,
+    RAW,
+    SETTINGS,
+    UNKNOWN,
+    Fate,
+    Written,
+    blocks,
+    release,
+    vectors_of,
+)
 from ..base import fate as common_fate
 from .reader import CRC_KEY, MARK, NAME, NO_CRC, header_crc, parse_object, vocabulary_tensors
 
@@ -43,12 +56,6 @@ FIRST, SECOND = 1, 2
 _CODES = {"float32": "F32", "float16": "F16", "int8": "I8"}
 #: dtypes of product-quantised rows: "pq" keeps codes that are there, "pqN" makes N codes a row.
 _PQ = re.compile(r"pq([1-9][0-9]{0,4})?")
-#: Bytes of float32 that one block holds.
-BLOCK_BYTES = 8 << 20
-#: Mapped rows of fewer bytes are not worth a call to unmap them.
-LEAST_RELEASED = 1 << 20
-#: Words whose vectors one thread makes at a time.
-CHUNK = 2048
 
 
 def write(
@@ -571,7 +578,7 @@ class _Writer:
 
     def put_rows(self, name: str, tally: Tally | None) -> None:
         """Write the rows of a matrix, then its scales and norms."""
-        rows, dim = self.row_count(name), self.plan.embeddings.dim
+        rows = self.row_count(name)
         source, coded = self.plan.rows(name), self.plan.codes.get(name)
         e = self.plan.embeddings
         if name == "grams":
@@ -579,14 +586,10 @@ class _Writer:
         elif source is None:
             e._read_ahead()
         scales, norms = [], []
-        step = max(1, min(1 << 16, BLOCK_BYTES // (4 * dim)))
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
+        for start, stop in blocks(rows, e.dim):
             stored = self.stored(name, start, stop, tally)
             self.put(name if coded is None else f"{name}.codes", stored.values)
-            _release(
-                self.plan.embeddings, self.plan.embeddings._words if source is None else source, start, stop
-            )
+            release(e, e._words if source is None else source, start, stop)
             norms.append(stored.norms)
             if stored.scales is not None:
                 scales.append(stored.scales)
@@ -596,11 +599,13 @@ class _Writer:
         if name == "grams":
             e._advise(e._grams, "RANDOM")
         elif source is None:  # n-gram rows all over the file were read
-            _release(e, e._grams, 0, None)
+            release(e, e._grams)
         for part in scales:
             self.put(f"{name}.scales", part)
         if coded is not None:
             self.put_norms(name, coded, norms)
+            if tally is not None:
+                tally.numbers_final = not (coded.with_norms and coded.compact)
         elif name == "words" and "norms" in self.tensors:
             for part in norms:
                 self.put("norms", part)
@@ -625,7 +630,7 @@ class _Writer:
         if coded is not None and coded.kept is not None:
             codes, norms = coded.kept
             return Stored(codes[start:stop], None, norms[start:stop])
-        block = _vectors(e, start, stop) if source is None else source.block(start, stop)
+        block = vectors_of(e, start, stop) if source is None else source.block(start, stop)
         if coded is not None:
             made = _quantise.encode(block, coded.quantiser, keep_norms=name == "words")
             if tally is not None:
@@ -652,38 +657,9 @@ def _add(tally: Tally, before: Floats, after: Floats) -> None:
     tally.add(before.size, sums)
 
 
-def _vectors(e: Embeddings, start: int, stop: int) -> Floats:
-    """Return the vectors of the words `start` .. `stop - 1`, made by several threads."""
-    out = np.empty((stop - start, e.dim), np.float32)
-
-    def work(a: int, b: int) -> None:
-        out[a:b] = e._block(start + a, start + b)
-
-    run_chunks(work, stop - start, CHUNK)
-    return out
-
-
-def _release(e: Embeddings, matrix: Matrix | None, start: int, stop: int | None) -> None:
-    """Unmap the pages of rows that were read, so that a pass over a large file does not stay in this process's memory.
-
-    They remain in the page cache, and come back when they are touched again.
-    """
-    if matrix is not None:
-        e._advise(matrix.part(start, len(matrix) if stop is None else stop), "DONTNEED", LEAST_RELEASED)
-
-
 def fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any]) -> Fate:
     """Return what the file will keep, round and lose."""
     carried = [COUNTS, UNKNOWN, LABELS, SETTINGS, LENGTHS, ENCODER]
-    chosen = choose_dtype(e, dtype)
-    found = common_fate(e, chosen, carried + ([RAW] if options.get("raw_rows") else []))
-    grams = choose_grams(e, dtype, options.get("grams_dtype"))
-    if e._grams is not None and grams != chosen:
-        found.approximated = [text for text in found.approximated if not text.startswith("the n-gram rows")]
-        if grams not in (e._grams.dtype, "float32", "pq"):
-            found.approximated.append(f"the n-gram rows, as {grams}")
-    if chosen == "pq":  # codes that are there are copied
-        found.approximated = [text for text in found.approximated if not text.startswith("the word vectors")]
-    if grams == "pq":
-        found.approximated = [text for text in found.approximated if not text.startswith("the n-gram rows")]
-    return found
+    carried += [RAW] if options.get("raw_rows") else []
+    chosen, grams = choose_dtype(e, dtype), choose_grams(e, dtype, options.get("grams_dtype"))
+    return common_fate(e, chosen, carried, grams_dtype=grams)
