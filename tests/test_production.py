@@ -157,6 +157,33 @@ def test_fork_after_use(tmp_path: Path) -> None:
     assert child.run(fork_after_use, [str(path) for path in models(tmp_path)]) == []
 
 
+def fork_while_a_lock_is_held(path: str) -> str:
+    """Fork while another thread makes the index; the child must not wait for it."""
+    import threading
+
+    e = vecio.open(path)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with e._vocabulary._lock:
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child_id = os.fork()
+    if child_id == 0:
+        os._exit(0 if len(e.embed(list(e.words), "zero")) else 1)
+    done.set()
+    thread.join()
+    return "done" if os.waitpid(child_id, 0)[1] == 0 else "failed"
+
+
+def test_fork_while_a_lock_is_held() -> None:
+    assert child.run(fork_while_a_lock_is_held, DATA / "fasttext/cbow-ns.bin") == "done"
+
+
 def in_worker(e: vecio.Embeddings) -> str:
     return use_everything(e)
 

@@ -750,3 +750,13 @@ def test_navec_centroids_that_grow_are_refused(tmp_path: Path) -> None:
     (tmp_path / "n.tar").write_bytes(archive(navec_parts(pq_bin=pq)))
     with pytest.raises(UnsupportedError, match="more in memory"):
         vecio.open(tmp_path / "n.tar")
+
+
+def test_vectors_beside_an_array_are_not_its_words(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", np.ones((3, 2), np.float32))
+    (tmp_path / "m.txt").write_text("the 0.1 0.2\nof -0.3 1e-05\nand 1 2\n")
+    with pytest.raises(vecio.FormatError, match=r"m\.txt.*not the words"):
+        vecio.open(tmp_path / "m.npy")
+    (tmp_path / "m.txt").write_text("the\nNew York 5\nand\n")
+    with vecio.open(tmp_path / "m.npy") as e:
+        assert list(e.words) == ["the", "New York 5", "and"]

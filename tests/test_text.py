@@ -714,3 +714,14 @@ def test_words_without_vectors_are_counted_only(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(tsv_format, "_words", None)
     with pytest.raises(FormatError, match="expected 2 lines, found 999"):
         vecio.open(tmp_path / "vectors.tsv")
+
+
+def test_words_with_spaces_are_lost_to_other_readers(tmp_path: Path) -> None:
+    e = vecio.Embeddings.from_arrays(["New York", "house"], [[1.0, 2.0], [3.0, 4.0]])
+    e.save(tmp_path / "a.safetensors")
+    report = vecio.convert(tmp_path / "a.safetensors", tmp_path / "a.vec")
+    assert any("1 words with spaces" in text for text in report.lost)
+    with pytest.raises(vecio.VecioError, match="spaces"):
+        vecio.convert(tmp_path / "a.safetensors", tmp_path / "b.vec", strict=True)
+    with vecio.open(tmp_path / "a.vec") as back:
+        assert list(back.words) == ["New York", "house"]

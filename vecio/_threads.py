@@ -8,6 +8,8 @@ after a fork.
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -70,10 +72,34 @@ def _get_pool() -> ThreadPoolExecutor:
     return _pool
 
 
-def _forget_pool() -> None:
+class Lock:
+    """A lock that a forked child finds open, whoever held it in the parent: what it guards can be made twice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        _locks.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def renew(self) -> None:
+        """Open the lock in a child that was just forked."""
+        self._lock = threading.Lock()
+
+
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Forget the pool, whose threads are the parent's, and open all locks."""
     global _pool
     _pool = None
+    for lock in list(_locks):
+        lock.renew()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -374,7 +373,7 @@ class Tokenizer:
     def __init__(self, read: Callable[[], bytes], path: str, *, truncate: bool = False) -> None:
         self.read, self.path, self.truncate = read, path, truncate
         self._library: Any = None
-        self._lock = threading.Lock()
+        self._lock = _threads.Lock()
         self._table: ChunkTable | None = None
         self._most: int | None = None
 
@@ -475,7 +474,7 @@ class ChunkTable:
     def __init__(self, rule: ChunkRule, words: WordPieces | None = None) -> None:
         self.rule, self.words = rule, words
         self._pieces: tuple[tuple[Array, ...], int] | None = None
-        self._lock = threading.Lock()
+        self._lock = _threads.Lock()
         #: how often it began again, its arrays (see kernels/tokens.py), its entries
         self._state: tuple[int, tuple[Array, ...], int] = 0, _table(1 << 12), 0
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, overload
@@ -125,7 +124,7 @@ class Vocabulary:
         self._scanner = scanner
         self._counts = counts
         self._damaged = damaged or (lambda message, entry: ValueError(f"{message} (entry {entry})"))
-        self._lock = threading.Lock()
+        self._lock = _threads.Lock()
         self._spent = 0.0
         self._walkable = False
         self._arrays = arrays

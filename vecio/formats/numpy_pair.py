@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,10 +115,27 @@ def _open_words(file: MappedFile, words: str | os.PathLike[str] | None) -> Mappe
         base = base.removesuffix(suffix)
     for suffix in SUFFIXES:
         if os.path.isfile(base + suffix):
-            return MappedFile.open(base + suffix, copy=file.copied)
+            source = MappedFile.open(base + suffix, copy=file.copied)
+            if suffix == SUFFIXES[-1] and _has_columns(source):
+                source.close()
+                raise FormatError(
+                    source.path,
+                    "lines of numbers, not the words of the array (the option words names their file)",
+                    offset=0,
+                    expected="a word a line",
+                )
+            return source
     names = ", ".join(os.path.basename(base) + suffix for suffix in SUFFIXES)
     raise UnsupportedError(
         f"{file.path}: an array without words: none of {names} is beside it (the option words names a file)"
+    )
+
+
+def _has_columns(file: MappedFile) -> bool:
+    """Say whether the first lines of a text are words with numbers behind them: vectors of their own."""
+    first = file.bytes(0, min(file.size, 1 << 16)).splitlines()[:3]
+    return bool(first) and all(
+        re.search(rb"( -?[0-9.]+(e[-+]?[0-9]+)?){2,}$", line.rstrip()) for line in first
     )
 
 

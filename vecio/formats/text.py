@@ -23,7 +23,7 @@ from ..embeddings import Embeddings, Parts
 from ..errors import FormatError, UnsupportedError
 from ..matrix import Float32
 from ..vocabulary import Vocabulary
-from .base import Fate, Format, Progress, Written, plain_dtype, recoded, vector_blocks
+from .base import Fate, Format, Progress, Written, blocks, plain_dtype, recoded, vector_blocks
 from .base import fate as common_fate
 
 Array = npt.NDArray[Any]
@@ -343,7 +343,13 @@ def _ends_with_column(word: bytes) -> bool:
 
 def fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any]) -> Fate:
     """Return what a text file will keep, round and lose."""
-    return common_fate(e, plain_dtype(dtype))
+    found = common_fate(e, plain_dtype(dtype))
+    split = sum(b" " in word for a, b in blocks(len(e), e.dim) for word in e._vocabulary.entries(a, b))
+    if split:
+        found.lost.append(
+            f"{split:,} words with spaces, for readers that split lines at every space as gensim does"
+        )
+    return found
 
 
 TEXT = Format(
