@@ -155,12 +155,18 @@ def test_norms_in_a_byte() -> None:
 
 @pytest.mark.parametrize("path", [SG, FLORET, SUP], ids=lambda path: path.name)
 @pytest.mark.parametrize("compact", [False, True])
-@pytest.mark.parametrize("dtypes", [("pq4", None), ("pq6", "int8"), ("float16", "pq3"), ("int8", "float32")])
+@pytest.mark.parametrize(
+    "dtypes", [("pq/3", None), ("pq/2", "int8"), ("float16", "pq/4"), ("int8", "float32")]
+)
 def test_rows_as_codes(
     path: Path, dtypes: tuple[str, str | None], compact: bool, tmp_path: Path, plainly: None
 ) -> None:
     with vecio.open(path) as e:
         target = tmp_path / "m.safetensors"
+        kinds = [
+            f"pq{-(-e.dim // int(d[3:]))}" if d and "/" in d else d for d in dtypes
+        ]  # "/3": columns a piece
+        dtypes = str(kinds[0]), kinds[1]
         layout.write(e, target, dtypes[0], grams_dtype=dtypes[1], compact=compact)
         assert target.stat().st_size == layout.planned_size(e, dtypes[0], dtypes[1] or dtypes[0], compact)
         with vecio.open(target) as small:
@@ -199,6 +205,8 @@ def test_codes_of_fasttext_are_kept(tmp_path: Path) -> None:
     source = DATA / "fasttext" / "q-plain.ftz"
     with vecio.open(source) as e:
         e.save(tmp_path / "m.safetensors", dtype="pq")
+        e.save(tmp_path / "n.safetensors")
+        assert (tmp_path / "n.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
         with vecio.open(tmp_path / "m.safetensors") as kept:
             assert isinstance(kept._words, ProductQuantised)
             text = " ".join(list(e.words)[:5])
@@ -523,8 +531,8 @@ def test_any_shape(rows: int, dim: int, pieces: int, compact: bool) -> None:
     e = vecio.Embeddings.from_arrays([f"w{i}" for i in range(rows)], rng.standard_normal((rows, dim)))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "m.safetensors"
-        if pieces > dim:
-            with pytest.raises(ValueError):
+        if -(-dim // -(-dim // pieces)) != pieces:
+            with pytest.raises(ValueError, match="pieces"):
                 layout.write(e, target, f"pq{pieces}", compact=compact)
             return
         layout.write(e, target, f"pq{pieces}", compact=compact)
@@ -564,3 +572,50 @@ def test_a_row_that_points_away_from_its_codes_is_not_made_long() -> None:
     quantiser = _quantise.train(np.abs(rng.standard_normal((600, 4))).astype(np.float32), 1, False)
     made = _quantise.encode(np.array([[-1, -1, -1, -1]], np.float32), quantiser, False)
     assert (made.norms >= 0).all()
+
+
+def test_a_size_that_all_fits_into_loses_nothing(model: Path, tmp_path: Path) -> None:
+    for dtype in ("float32", "float16"):
+        source, target = tmp_path / f"{dtype}.safetensors", tmp_path / "m.safetensors"
+        vecio.open(model).save(source, dtype=dtype)
+        report = vecio.convert(source, target, size="110%")
+        assert report.dtype == dtype and not report.approximated and not report.lost
+        assert vectors_of(vecio.open(target)).tobytes() == vectors_of(vecio.open(source)).tobytes()
+
+
+def test_the_smallest_size_and_the_best_quality_are_said(model: Path, small: Path) -> None:
+    target = small.with_name("x.safetensors")
+    for source in (small, model):
+        with pytest.raises(VecioError, match=r"has 100 bytes or less: the smallest has [\d,]+") as found:
+            vecio.convert(source, target, size=100)
+        least = int(str(found.value).split("smallest has ")[1].replace(",", ""))
+        vecio.convert(source, target, size=least)
+        assert target.stat().st_size <= least
+        with pytest.raises(VecioError, match="bytes or less"):
+            vecio.convert(source, target, size=least - 1)
+    with pytest.raises(VecioError, match=r"0\.99999999 is not reached: 0\.\d{9} is the best"):
+        vecio.convert(small, target, quality=0.99999999, dtype="int8")
+
+
+def test_impossible_pieces_are_refused(small: Path) -> None:
+    with pytest.raises(ValueError, match="pq7: a row of 10 numbers can have 1, 2, 3, 4, 5, 10 pieces"):
+        vecio.convert(small, small.with_name("x.safetensors"), dtype="pq7")
+
+
+def test_a_report_compares_with_the_source(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "m.safetensors"
+    report = vecio.convert(model, target, grams=500)
+    with vecio.open(model) as e, vecio.open(target) as after:
+        words = list(e._vocabulary.entries(0, len(e)))
+        unknown = [a + b for a, b in zip(words[:-1:7], words[1::7], strict=False)]
+        errors = np.abs(e.embed(unknown, "zero") - after.embed(unknown, "zero"))
+        rows = len(e._grams or ())
+    assert report.unknown_error == errors.max() > 0.1
+    text = f"vectors for unknown words: from 500 of {rows:,} n-gram rows"
+    assert text in report.approximated and "vectors for unknown words" not in report.kept
+    assert report.largest_error == 0 and report.least_cosine is not None and report.least_cosine > 0.9999999
+    assert "error         unknown words: largest" in str(report)
+    report = vecio.convert(model, target, grams=0)
+    assert "vectors for unknown words" in report.lost and not report.approximated
+    report = vecio.convert(model, target, words=100, dtype="int8")
+    assert "cosine        words that were kept: least" in str(report)

@@ -1008,7 +1008,7 @@ def test_damaged_vocabularies_neither_crash_nor_mislead(
 
 
 def test_pruned_pairs_outside_the_rows(tmp_path: Path) -> None:
-    vecio.open(DATA / "fasttext" / "q-cutoff.ftz").save(tmp_path / "a.safetensors")
+    vecio.open(DATA / "fasttext" / "q-cutoff.ftz").save(tmp_path / "a.safetensors", compact=False)
     for wrong in (-1, 10**6):
         change = tensor("prune", lambda a, wrong=wrong: np.vstack([a[:3], [[1, wrong]], a[4:]]))
         path = remade(tmp_path / "a.safetensors", tmp_path / "b.safetensors", change)
@@ -1126,6 +1126,46 @@ def test_a_published_model(tmp_path: Path, data_folder: Path) -> None:
         assert labels == expected and np.array_equal(
             bits(np.asarray(scores)), bits(np.asarray(probabilities))
         )
+
+
+@pytest.mark.parametrize("path", [p for p in MODELS if p.suffix == ".ftz"], ids=lambda path: path.name)
+def test_codes_of_a_quantised_classifier_are_kept(path: Path, tmp_path: Path) -> None:
+    """Words and n-grams keep their codes, and the norms theirs: the original file can be written again."""
+    target, back = tmp_path / "m.safetensors", tmp_path / "back.ftz"
+    report = vecio.convert(path, target)
+    assert report.dtype == "pq" and not report.approximated and not report.lost
+    assert target.stat().st_size < path.stat().st_size + 14_000  # the header, and the centroids twice
+    texts = [*(DATA / "text" / "unsup.txt").read_bytes().split(b"\n")[:50], b"", b"unknown words"]
+    with vecio.open(path) as source, vecio.open(target) as native:
+        assert native.dtype == "pq" and list(native.words) == list(source.words)
+        keys = [*source.words, *UNKNOWN]
+        assert native.embed(keys, "zero").tobytes() == source.embed(keys, "zero").tobytes()
+        for (labels, scores), (expected, wanted) in zip(
+            native.predict(texts, k=3), source.predict(texts, k=3), strict=True
+        ):
+            assert labels == expected and np.array_equal(bits(np.asarray(scores)), bits(np.asarray(wanted)))
+    assert vecio.verify(target).ok
+    assert not vecio.convert(target, back).approximated
+    assert back.read_bytes() == path.read_bytes()
+    vecio.open(path).save(target, compact=False)
+    vecio.convert(target, back)
+    with vecio.open(path) as source, vecio.open(back) as again:
+        assert again.embed(keys, "zero").tobytes() == source.embed(keys, "zero").tobytes()
+
+
+def test_a_published_file_keeps_its_size(tmp_path: Path, data_folder: Path) -> None:
+    source, target = data_folder / "models" / "fasttext" / "lid.176.ftz", tmp_path / "m.safetensors"
+    vecio.convert(source, target)
+    assert target.stat().st_size < source.stat().st_size
+    vecio.convert(target, tmp_path / "back.ftz")
+    assert (tmp_path / "back.ftz").read_bytes() == source.read_bytes()
+
+
+def test_packed_pairs_that_are_cut(tmp_path: Path) -> None:
+    vecio.open(DATA / "fasttext" / "q-cutoff.ftz").save(tmp_path / "a.safetensors")
+    change = tensor("prune.pairs", lambda a: a[:-1])
+    with pytest.raises(FormatError, match=r"prune\.pairs"):
+        vecio.open(remade(tmp_path / "a.safetensors", tmp_path / "b.safetensors", change))
 
 
 def test_pickle_and_threads(tmp_path: Path) -> None:

@@ -229,6 +229,29 @@ class ProductQuantised(Matrix):
         return int(self.codes.nbytes + self.centroids.nbytes + self.norms.nbytes)
 
 
+class Quantised(ProductQuantised):
+    """Product-quantised rows whose norms are codes, too: a code for each row (or None), and what they mean."""
+
+    def __init__(
+        self,
+        codes: Array,
+        centroids: Array,
+        dim: int,
+        dsub: int,
+        norm_codes: Array | None,
+        levels: Array | None,
+    ) -> None:
+        norms = np.zeros(0, np.float32) if norm_codes is None or levels is None else levels[norm_codes]
+        super().__init__(codes, centroids, dim, dsub, norms)
+        self.norm_codes, self.levels = norm_codes, levels
+
+    def part(self, start: int, stop: int) -> Matrix:
+        norm_codes = None if self.norm_codes is None else self.norm_codes[start:stop]
+        return Quantised(
+            self.codes[start:stop], self.centroids, self.shape[1], self.dsub, norm_codes, self.levels
+        )
+
+
 class Scattered(Matrix):
     """Rows of float32 at byte places of a file: row i begins at `data[places[i]]`, at any alignment.
 

@@ -207,6 +207,15 @@ def plain_dtype(dtype: str | None, known: tuple[str, ...] = ("float32",)) -> str
     return dtype
 
 
+def columns_of(dtype: str, dim: int) -> int:
+    """Return the columns of a piece of rows of `dim` numbers for "pqN"; ValueError where N pieces cannot be."""
+    pieces = int(dtype[2:])
+    possible = sorted({-(-dim // columns) for columns in range(1, dim + 1)})
+    if pieces not in possible:
+        raise ValueError(f"{dtype}: a row of {dim} numbers can have {', '.join(map(str, possible))} pieces")
+    return -(-dim // pieces)
+
+
 #: Words whose vectors one thread makes at a time.
 CHUNK = 2048
 

@@ -159,7 +159,7 @@ def write(
     wrong = sorted(set(options) - {"raw_rows", "compact", "grams_dtype"})
     if wrong:
         raise ValueError(f"{safetensors.NAME} has no option {wrong[0]!r} to write")
-    wanted = quality
+    wanted, best = quality, 0.0
     folder = os.path.dirname(os.path.abspath(os.fsdecode(path)))
     for _ in range(TRIES):
         descriptor, made = tempfile.mkstemp(dir=folder, prefix=".vecio-", suffix=".safetensors")
@@ -169,6 +169,7 @@ def write(
             written = safetensors.write(shrunk.model, made, shrunk.dtype, progress=progress, **told)
             with safetensors.read(MappedFile.open(made)) as after:
                 found = quality_of(e, after)
+                best = max(best, found.score)
                 if quality is None or wanted is None or found.score >= quality or shrunk.again is None:
                     grams = None if after._grams is None else after._grams.dtype
                     told["grams_dtype"] = grams
@@ -178,7 +179,7 @@ def write(
             os.unlink(made)
         wanted = min(1.0, max(wanted + 1.3 * (quality - found.score), wanted + 0.1 * (1 - wanted)))
         shrunk = shrunk.again(wanted)
-    raise VecioError(f"a mean cosine of {quality} is not reached: {found.score:.6f} is the best")
+    raise VecioError(f"a mean cosine of {quality} is not reached: {best:.9f} is the best")
 
 
 def _left_out(before: Embeddings, after: Embeddings) -> list[str]:
@@ -342,6 +343,7 @@ class _Search:
         self.rank[self.gram_order] = np.arange(len(self.gram_order))
         self.sample = _Sample(e, max(50, min(JUDGES, JUDGED // e.dim)))
         self.free = dtype is None and grams_dtype is None
+        self.own = dtype or safetensors.choose_dtype(e, None), safetensors.choose_grams(e, dtype, grams_dtype)
         self.dtypes = [dtype] if dtype is not None else self.usual("float16", "int8", 1, 2, 4)
         last = grams_dtype or dtype
         self.grams_dtypes = [last] if last is not None else self.usual("float16", "int8", 1, 2, 3, 4)
@@ -472,9 +474,12 @@ class _Search:
 
     def for_size(self, limit: int) -> Rung:
         """Return the best rung whose file has at most `limit` bytes."""
+        whole = self.asked(*self.own, len(self.e), None)
+        if self.size(whole) <= limit:
+            return whole
         best = self.best(limit)
         if best is None:
-            raise VecioError(f"no rung of this model has {limit:,} bytes or less")
+            return self.smallest(limit)
         rung, fits = best[1], None
         for _ in range(FITTINGS):  # the estimate was a little low, or high
             size = self.size(rung)
@@ -486,9 +491,24 @@ class _Search:
             if changed == rung:
                 break
             rung = changed
-        if fits is None:
-            raise VecioError(f"no rung of this model has {limit:,} bytes or less")
-        return fits
+        return self.smallest(limit) if fits is None else fits
+
+    def asked(self, dtype: str, grams_dtype: str, words: int, grams: int | None) -> Rung:
+        """Return a rung with the numbers of words and n-gram rows that are asked for, else with these."""
+        words = words if self.words is None else min(self.words, len(self.e))
+        return Rung(dtype, grams_dtype, words, grams if self.grams is None else self.grams)
+
+    def smallest(self, limit: int) -> Rung:
+        """Return the smallest rung of all; raises VecioError where it is larger than `limit`."""
+        none = 0 if self.with_grams else None
+        pairs = itertools.product(self.dtypes, self.grams_dtypes if self.with_grams else self.dtypes[:1])
+        sizes = {rung: self.size(rung) for rung in (self.asked(*pair, 0, none) for pair in pairs)}
+        rung = min(sizes, key=lambda rung: sizes[rung])
+        if sizes[rung] > limit:
+            raise VecioError(
+                f"no file of this model has {limit:,} bytes or less: the smallest has {sizes[rung]:,}"
+            )
+        return rung
 
     def changed(self, rung: Rung, room: int) -> Rung:
         """Return the rung with about so many bytes more, or fewer where `room` is negative."""
@@ -510,7 +530,7 @@ class _Search:
             high = 2 * self.size(self.largest())
             best = self.best(high)
         if best is None or best[0] < least:
-            reached = "nothing" if best is None else f"{best[0]:.6f}"
+            reached = "nothing" if best is None else f"{best[0]:.9f}"
             raise VecioError(f"a mean cosine of {least} is not reached: {reached} is the best")
         if best[0] < wanted:
             return best[1]

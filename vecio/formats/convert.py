@@ -19,7 +19,7 @@ from ..embeddings import Embeddings
 from ..errors import FormatError, VecioError
 from . import compress, fate_of, prepare, target_format, write
 from . import open as open_file
-from .base import ALL_WORDS, UNKNOWN, WORDS, Fate, Format, Written, properties
+from .base import ALL_WORDS, UNKNOWN, WORDS, Fate, Format, Written, makes_unknown, properties
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -41,12 +41,14 @@ class ConversionReport:
     """What a conversion did.
 
     kept, approximated, lost: properties of the source, in words; added: what the format needs and the source does not
-    say. words, grams, labels: how many rows and labels the target has. largest_error and mean_error are of all
-    numbers of the word vectors (of a sample where a compact file rounds lengths, too), least_cosine and mean_cosine
-    between the vectors before and after (None: none has a direction). unknown_error: largest error in the vectors of
-    unknown words, on a sample, or None. neighbour_overlap: share of the 10 nearest words that stay the same, on a
-    sample of words searched among themselves. quality: of a file that was made smaller, what it says of itself: mean
-    cosines of all words of the source, those left out and unknown included.
+    say. words, grams, labels: how many rows and labels the target has.
+
+    The rest compares the target with the source, for the words that were not left out. largest_error and mean_error
+    are of all numbers of the word vectors (of a sample where a compact file rounds lengths, too), least_cosine and
+    mean_cosine between the vectors before and after (None: none has a direction). unknown_error: largest error in the
+    vectors of unknown words, on a sample, or None. neighbour_overlap: share of the 10 nearest words that stay the same,
+    on a sample of words searched among themselves. quality: of a file that was made smaller, what it says of itself:
+    mean cosines of all words of the source, those left out and unknown included.
     """
 
     source: str
@@ -93,23 +95,25 @@ class ConversionReport:
         for title, items in said:
             lines += [f"{title if i == 0 else '':<13} {item}" for i, item in enumerate(items)]
         if self.approximated:
-            lines.append(f"error         largest {self.largest_error:.3g}, mean {self.mean_error:.3g}")
+            of = "words that were kept" if KEPT_WORDS in self.kept else "words"
+            lines.append(f"error         {of}: largest {self.largest_error:.3g}, mean {self.mean_error:.3g}")
             if self.least_cosine is not None:
-                lines.append(f"cosine        least {self.least_cosine:.7f}, mean {self.mean_cosine:.7f}")
-            if self.unknown_error is not None:
-                lines.append(f"unknown words largest error {self.unknown_error:.3g} (sample)")
-            if self.neighbour_overlap is not None:
                 lines.append(
-                    f"neighbours    {self.neighbour_overlap:.2%} of the nearest {NEIGHBOURS} the same (sample)"
+                    f"cosine        {of}: least {self.least_cosine:.7f}, mean {self.mean_cosine:.7f}"
                 )
+            if self.neighbour_overlap is not None:
+                same = f"{self.neighbour_overlap:.2%} of the nearest {NEIGHBOURS}"
+                lines.append(f"neighbours    {of}: {same} the same (sample)")
+            if self.unknown_error is not None:
+                lines.append(f"error         unknown words: largest {self.unknown_error:.3g} (sample)")
         if self.quality is not None:
             lines += [f"{_TITLES[key]:<40} {self.quality[key]:.6f}" for key in _TITLES if key in self.quality]
         return "\n".join(lines)
 
 
 _TITLES = {
-    "mean_cosine": "mean cosine, words of the source",
-    "mean_cosine_by_count": "mean cosine, weighted by their counts",
+    "mean_cosine": "mean cosine, all words of the source",
+    "mean_cosine_by_count": "mean cosine, all words, by their counts",
     "mean_cosine_unknown": "mean cosine, unknown words",
 }
 
@@ -181,6 +185,10 @@ def convert(
             written = write(model, chosen, dst, dtype, {**told, "progress": progress})
         report.dtype = written.dtype
         report.lost += written.notes
+        fewer = fewer_grams(whole, model)
+        if fewer and UNKNOWN in report.kept:
+            report.kept.remove(UNKNOWN)
+            report.approximated.append(fewer)
         if len(model) < len(opened):
             report.kept = [KEPT_WORDS if text == ALL_WORDS else text for text in report.kept]
         with open_file(dst, format=chosen.name, scratch=scratch) as target:
@@ -188,7 +196,7 @@ def convert(
             report.target_bytes = target._file.size
             report.words, report.labels = len(target), len(target.labels)
             report.grams = 0 if target._grams is None else len(target._grams)
-            _compare(model, target, report)
+            _compare(model, target, report, whole)
         _add_rounding(report, written)
     report.seconds = time.perf_counter() - began
     return report
@@ -214,7 +222,8 @@ def _add_rounding(report: ConversionReport, written: Written) -> None:
         words = written.words
         if words.numbers_final:
             report.largest_error, report.mean_error = words.largest_error, words.mean_error
-        report.least_cosine, report.mean_cosine = words.least_cosine, words.mean_cosine
+        if words.least_cosine is not None:
+            report.least_cosine, report.mean_cosine = words.least_cosine, words.mean_cosine
     for name, tally in (("word vectors", written.words), ("n-gram rows", written.grams)):
         if tally is None or not tally.lost:
             continue
@@ -226,8 +235,19 @@ def _add_rounding(report: ConversionReport, written: Written) -> None:
             )
 
 
-def _compare(source: Embeddings, target: Embeddings, report: ConversionReport) -> None:
-    """Read a sample back and compare; what was to be exact must be."""
+def fewer_grams(before: Embeddings, after: Embeddings) -> str | None:
+    """Say what the vectors of unknown words are made of, where n-gram rows were left out and some are there."""
+    if before._grams is None or after._grams is None or not makes_unknown(after):
+        return None
+    rows, all_rows = len(after._grams), len(before._grams)
+    return f"{UNKNOWN}: from {rows:,} of {all_rows:,} n-gram rows" if rows < all_rows else None
+
+
+def _compare(source: Embeddings, target: Embeddings, report: ConversionReport, whole: Embeddings) -> None:
+    """Read a sample back and compare; what was to be exact must be.
+
+    source: the model that was written; whole: what it was before anything was left out. Errors are against `whole`.
+    """
     if len(source) and len(target) != len(source) and WORDS not in report.lost:
         raise FormatError(
             report.target, "written and read back", expected=f"{len(source)} words", found=len(target)
@@ -239,11 +259,15 @@ def _compare(source: Embeddings, target: Embeddings, report: ConversionReport) -
     before, after = _read(source, words), _read(target, words)
     unknown = [a + b for a, b in zip(words[:-1:7], words[1::7], strict=False)]
     old, new = _read(source, unknown), _read(target, unknown)
-    if not report.approximated:
+    fewer = fewer_grams(whole, source)
+    if report.approximated in ([], [fewer]):
         same = _bits(before) == _bits(after) and (UNKNOWN in report.lost or _bits(old) == _bits(new))
         if not same:
             raise FormatError(report.target, "written and read back, the vectors differ from the source's")
+    if not report.approximated:
         return
+    if source is not whole:
+        before, old = _read(whole, words), _read(whole, unknown)
     _add_errors(report, before, after)
     if UNKNOWN not in report.lost and UNKNOWN in properties(source) and unknown:
         report.unknown_error = _largest(np.abs(old - new))

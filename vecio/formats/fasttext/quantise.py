@@ -41,7 +41,7 @@ def write_quantised(plan: Plan, stream: BinaryIO, progress: Progress | None) -> 
         writer.output()
         return Written(plan.dtype)
     norms = None
-    cut = 0 < plan.options.cutoff < len(plan.words) + plan.gram_rows
+    cut = plan.options.cutoff is not None and plan.options.cutoff < len(plan.words) + plan.gram_rows
     if cut or (plan.options.qnorm and plan.classifier is not None):
         norms = _norms(plan)
     if cut:

@@ -21,7 +21,7 @@ from ..._binary import Cursor, MappedFile
 from ...classifier import Classifier
 from ...embeddings import Embeddings, Parts
 from ...errors import FormatError, TruncatedError
-from ...matrix import Float32, Matrix, ProductQuantised
+from ...matrix import Float32, Matrix, Quantised
 from ...subwords import Subwords
 from ...vocabulary import UNDECIDED, Vocabulary
 
@@ -440,29 +440,6 @@ def _read_quantised(cursor: Cursor, what: str, rows: int, dim: int) -> Matrix:
     norm_codes = cursor.file.array(np.uint8, rows, place, f"the norm codes of {what}")
     levels = _read_quantiser(cursor, f"the norms of {what}", 1, 1)[1]
     return Quantised(codes, centroids, dim, dsub, norm_codes, levels)
-
-
-class Quantised(ProductQuantised):
-    """fastText's quantised matrix with its norms as the file has them: a code for each row, and what the codes mean."""
-
-    def __init__(
-        self,
-        codes: Array,
-        centroids: Array,
-        dim: int,
-        dsub: int,
-        norm_codes: Array | None,
-        levels: Array | None,
-    ) -> None:
-        norms = np.zeros(0, np.float32) if norm_codes is None or levels is None else levels[norm_codes]
-        super().__init__(codes, centroids, dim, dsub, norms)
-        self.norm_codes, self.levels = norm_codes, levels
-
-    def part(self, start: int, stop: int) -> Matrix:
-        norm_codes = None if self.norm_codes is None else self.norm_codes[start:stop]
-        return Quantised(
-            self.codes[start:stop], self.centroids, self.shape[1], self.dsub, norm_codes, self.levels
-        )
 
 
 def _read_quantiser(cursor: Cursor, what: str, dim: int, pieces: int) -> tuple[int, Array]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..._binary import atomic_write
 from ...embeddings import Embeddings
 from ...errors import UnsupportedError
-from ...matrix import Float32, Matrix, ProductQuantised
+from ...matrix import Float32, Matrix, ProductQuantised, Quantised
 from ...subwords import BEGIN, END, END_OF_SENTENCE, Subwords
 from ...views import Finished
 from ...vocabulary import Vocabulary
@@ -27,6 +27,8 @@ from ..base import (
     ALL_WORDS,
     COUNTS,
     LABELS,
+    OUTPUT,
+    OWN,
     RAW,
     SETTINGS,
     UNKNOWN,
@@ -34,11 +36,12 @@ from ..base import (
     Fate,
     Written,
     blocks,
+    columns_of,
     properties,
     release,
 )
 from .own import OwnRows, Patched
-from .reader import ARGS, FLORET_ARGS, LOSSES, MAGIC, MODELS, NEWEST, Quantised
+from .reader import ARGS, FLORET_ARGS, LOSSES, MAGIC, MODELS, NEWEST
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -75,14 +78,17 @@ class Options:
 
     qnorm: bool = False
     qout: bool = False
-    cutoff: int = 0
+    cutoff: int | None = None
     dsub: int | None = None
     minn: int | None = None
     maxn: int | None = None
     bucket: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("cutoff", 0), ("dsub", 1), ("minn", 1), ("maxn", 1), ("bucket", 1)):
+        for name in ("qnorm", "qout"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        for name, least in (("cutoff", 1), ("dsub", 1), ("minn", 1), ("maxn", 1), ("bucket", 1)):
             value = getattr(self, name)
             if value is not None and (
                 isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _I31
@@ -106,7 +112,7 @@ def write(
     dtype: str | None = None,
     qnorm: bool = False,
     qout: bool = False,
-    cutoff: int = 0,
+    cutoff: int | None = None,
     dsub: int | None = None,
     minn: int | None = None,
     maxn: int | None = None,
@@ -129,7 +135,7 @@ def write_floret(
     dtype: str | None = None,
     qnorm: bool = False,
     qout: bool = False,
-    cutoff: int = 0,
+    cutoff: int | None = None,
     dsub: int | None = None,
     minn: int | None = None,
     maxn: int | None = None,
@@ -281,12 +287,9 @@ class Plan:
                     raise ValueError(f"{name} is for quantised files (.ftz, or dtype pq)")
         elif dtype.startswith("pq") and (dtype == "pq" or dtype[2:].isdecimal()):
             if len(dtype) > 2:
-                pieces = int(dtype[2:])
-                if given.dsub is not None or not 1 <= pieces <= dim:
-                    raise ValueError(
-                        f"{dtype}: a row of {dim} numbers has 1 to {dim} pieces; give dsub or pqN, not both"
-                    )
-                self.dsub = -(-dim // pieces)
+                if given.dsub is not None:
+                    raise ValueError(f"{dtype}: give dsub or pqN, not both")
+                self.dsub = columns_of(dtype, dim)
         else:
             raise ValueError(f"dtype must be float32, pq or pqN, not {dtype!r}")
         self.quantised = dtype != "float32"
@@ -412,11 +415,13 @@ def _number(e: Embeddings, name: str, least: int, most: int) -> int | None:
 
 def _same_quantiser(words: ProductQuantised, grams: Matrix) -> bool:
     """Say whether the codes of both matrices mean the same, and the norms of both come from one table."""
+    if not len(grams):
+        return True
     return (
         isinstance(grams, ProductQuantised)
         and words.dsub == grams.dsub
         and np.array_equal(words.centroids.view(np.uint32), grams.centroids.view(np.uint32))
-        and (len(words.norms) > 0) == (len(grams.norms) > 0 or (not len(grams) and len(words.norms) > 0))
+        and (len(words.norms) > 0) == (len(grams.norms) > 0)
     )
 
 
@@ -555,9 +560,7 @@ def entries(blob: Array, bounds: Array, gap: int, counts: Array, labels: Array) 
 
 
 def _fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any], floret: bool) -> Fate:
-    known = {
-        name: options[name] for name in Options.__dataclass_fields__ if options.get(name) not in (None, False)
-    }
+    known = {name: options[name] for name in Options.__dataclass_fields__ if options.get(name) is not None}
     plan = Plan(e, floret, dtype, Options(**known))
     kept = [ALL_WORDS]
     lost: list[str] = []
@@ -572,7 +575,7 @@ def _fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any], floret: 
     raw = e._parts.raw_words
     stored = plan.exact and (raw is None or plan.words is raw or e._subwords is None)
     if plan.copied is not None or (stored and not plan.quantised):
-        carried.add(RAW)
+        carried |= {RAW, OWN} if plan.output is None else {RAW, OWN, OUTPUT}
     said, written = trained(e), plan.args()
     if not all(name in said for name in ARGS):
         added.append("the settings of a training: the program's usual ones")

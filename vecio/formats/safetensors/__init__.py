@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from ..base import Format
 from .reader import MARK, NAME, detect, read, read_object
-from .writer import choose_dtype, fate, planned_size, write
+from .writer import choose_dtype, choose_grams, fate, planned_size, write
 
 __all__ = [
     "FORMAT",
     "MARK",
     "NAME",
     "choose_dtype",
+    "choose_grams",
     "detect",
     "fate",
     "planned_size",

@@ -18,7 +18,7 @@ from ..._spacy_keys import KeyTable
 from ...classifier import Classifier
 from ...embeddings import Embeddings, Parts
 from ...errors import FormatError, UnsupportedError
-from ...matrix import Float16, Float32, Int8, Matrix, ProductQuantised, Rotated
+from ...matrix import Float16, Float32, Int8, Matrix, ProductQuantised, Quantised, Rotated
 from ...sentences import TokenEncoder
 from ...subwords import BEGIN, END, KINDS, Subwords
 from ...vocabulary import Vocabulary, encode, table_length
@@ -237,8 +237,10 @@ class _Reader:
         if f"{name}.norms" in self.tensors:
             norms = self.tensor(f"{name}.norms", "F32 U8", (len(codes),))
         if norms.dtype == np.uint8:
-            norms = self.tensor(f"{name}.levels", "F32", (256,))[norms]
-        matrix = ProductQuantised(codes, centroids, self.dim, dsub, norms)
+            levels = self.tensor(f"{name}.levels", "F32", (256,))
+            matrix: ProductQuantised = Quantised(codes, centroids, self.dim, dsub, norms, levels)
+        else:
+            matrix = ProductQuantised(codes, centroids, self.dim, dsub, norms)
         if f"{name}.rotation" not in self.tensors:
             return matrix
         return Rotated(matrix, self.floats(f"{name}.rotation", (self.dim, self.dim)))
@@ -407,6 +409,8 @@ class _Reader:
             gaps = self.packed("prune.packed", rows)
             with np.errstate(over="ignore"):
                 return np.stack([np.cumsum(gaps), np.arange(rows)], axis=1)
+        if "prune.pairs" in self.tensors:
+            return self.packed("prune.pairs", 2 * self.number("grams_kept", 0)).reshape(-1, 2)
         return self.tensor("prune", "I64", (-1, 2)) if "prune" in self.tensors else None
 
     def check_pruned(self, pruned: Array, rows: int) -> None:
@@ -423,7 +427,9 @@ class _Reader:
     def pruned_place(self, i: int) -> int:
         if "prune" in self.tensors:
             return self.tensors["prune"].start + 16 * i + 8
-        return self.tensors["prune.packed"].start
+        return next(
+            self.tensors[name].start for name in ("prune.packed", "prune.pairs") if name in self.tensors
+        )
 
     def encoder(self) -> TokenEncoder | None:
         """Return how texts become vectors, where the file says it; a large tokenizer is not looked at."""

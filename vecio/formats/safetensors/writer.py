@@ -25,7 +25,7 @@ from ..._spacy_keys import KeyTable
 from ..._version import __version__
 from ...embeddings import Embeddings
 from ...errors import UnsupportedError
-from ...matrix import Gathered, Matrix, ProductQuantised, Rotated
+from ...matrix import Gathered, Matrix, ProductQuantised, Quantised, Rotated
 from ...subwords import BEGIN, END
 from ...vocabulary import Vocabulary, decode
 from ..base import (
@@ -40,6 +40,7 @@ from ..base import (
     Fate,
     Written,
     blocks,
+    columns_of,
     release,
     vectors_of,
 )
@@ -71,16 +72,19 @@ def write(
 ) -> Written:
     """Write embeddings as a vecio file: atomic, in blocks of bounded memory, the same bytes each time.
 
-    dtype: "float32", "float16", "int8" or "pqN" (rows of N codes of one byte each, at most); None keeps what the
-    source has (float32 for product-quantised rows of other formats; "pq" keeps their codes). raw_rows: keep a word
+    dtype: "float32", "float16", "int8" or "pqN" (rows of N codes of one byte each); None keeps what the source has,
+    "pq" (codes that are there, copied) included. raw_rows: keep a word
     model's own rows and output matrix too, so that the original file can be written again; for float32 only. progress:
     called with rows done and rows in all. grams_dtype: of the n-gram rows, where it is not that of the words. compact:
-    pack the vocabulary: smaller, and opened with a pass over it; as it is stored where None. report: on quality, goes
+    pack the vocabulary: smaller, and opened with a pass over it; None: as it is stored, packed for codes of other
+    formats. report: on quality, goes
     into the file's metadata.
     """
+    dtype = _for_raw_rows(embeddings, dtype, raw_rows)
     chosen = choose_dtype(embeddings, dtype)
     grams = choose_grams(embeddings, dtype, grams_dtype)
-    packed = embeddings._parts.packed if compact is None else bool(compact)
+    packed = embeddings._parts.packed or (chosen == "pq" and embeddings.format != NAME)
+    packed = packed if compact is None else bool(compact)
     plan = _Plan(embeddings, chosen, raw_rows, grams, packed, report)
     with atomic_write(path) as stream:
         return _Writer(plan, stream, progress).run()
@@ -103,11 +107,11 @@ def planned_size(
 
 def choose_dtype(embeddings: Embeddings, dtype: str | None) -> str:
     """Return the dtype that word rows are written in."""
-    words = embeddings._words
-    if dtype is None:
-        kept = embeddings.format == NAME and _coded(words) is not None
-        return words.dtype if words.dtype in DTYPES else "pq" if kept else "float32"
-    return _checked(dtype, words, embeddings)
+    e = embeddings
+    if dtype is not None:
+        return _checked(dtype, e._words, e)
+    computed = not e._accumulated and e._subwords is not None and e._classifier is None
+    return _kept(e._words) if not computed or e._words.dtype in DTYPES else "float32"
 
 
 def choose_grams(embeddings: Embeddings, dtype: str | None, grams_dtype: str | None) -> str:
@@ -117,10 +121,20 @@ def choose_grams(embeddings: Embeddings, dtype: str | None, grams_dtype: str | N
         return choose_dtype(embeddings, dtype)
     if grams_dtype is not None:
         return _checked(grams_dtype, grams, embeddings)
-    kept = embeddings.format == NAME and dtype is None
-    if kept or dtype == "pq":
-        return grams.dtype if grams.dtype in DTYPES else "pq" if _coded(grams) is not None else "float32"
-    return choose_dtype(embeddings, dtype)
+    chosen = choose_dtype(embeddings, dtype)
+    kept = dtype is None and (embeddings.format == NAME or _has_codes(grams))
+    return _kept(grams) if kept or chosen == "pq" else chosen
+
+
+def _kept(matrix: Matrix) -> str:
+    """Return the dtype in which rows are stored as they are."""
+    return "pq" if _has_codes(matrix) else matrix.dtype if matrix.dtype in DTYPES else "float32"
+
+
+def _for_raw_rows(e: Embeddings, dtype: str | None, raw_rows: bool) -> str | None:
+    """Return the dtype to write where own rows are kept beside: codes become numbers then."""
+    coded = e._words.dtype not in DTYPES or (e._grams is not None and e._grams.dtype not in DTYPES)
+    return "float32" if dtype is None and raw_rows and coded and e._classifier is None else dtype
 
 
 def _checked(dtype: str, matrix: Matrix, e: Embeddings) -> str:
@@ -129,8 +143,8 @@ def _checked(dtype: str, matrix: Matrix, e: Embeddings) -> str:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)} or pqN, not {dtype!r}")
     if dtype == "pq" and _coded(matrix) is None:
         raise ValueError(f"pq keeps the codes of {e.path or 'a model'}, and there are none: say pqN")
-    if match is not None and match[1] and int(match[1]) > e.dim:
-        raise ValueError(f"a row of {e.dim} numbers has no {match[1]} pieces")
+    if match is not None and match[1]:
+        columns_of(dtype, e.dim)
     return dtype
 
 
@@ -140,18 +154,22 @@ class _Codes:
     def __init__(self, dim: int, dsub: int, compact: bool) -> None:
         self.dim, self.dsub, self.compact = dim, dsub, compact
         self.kept: tuple[Array, Array] | None = None  # codes and norms
+        self.norm_codes: tuple[Array, Floats] | None = None  # the norms as codes, and what they mean
         self.centroids: Floats = np.zeros(256 * dim, np.float32)
         self.rotation: Floats | None = None
         self.with_norms = True
         self.turned = True
         self.half = True
 
-    def keep(self, coded: tuple[Array, Array, Floats, Floats | None]) -> None:
+    def keep(
+        self, coded: tuple[Array, Array, Floats, Floats | None], norm_codes: tuple[Array, Floats] | None
+    ) -> None:
         codes, norms, self.centroids, self.rotation = coded
         self.kept = codes, norms
         self.with_norms, self.turned = len(norms) == len(codes) > 0, self.rotation is not None
         self.half = _is_half(self.centroids) and (self.rotation is None or _is_half(self.rotation))
-        self.compact = self.compact and _few(norms)
+        self.norm_codes = norm_codes
+        self.compact = self.compact and (norm_codes is not None or _few(norms))
 
     def train(self, sample: Floats) -> None:
         made = _quantise.train(sample, self.dsub, self.turned)
@@ -195,6 +213,25 @@ def _coded(matrix: Matrix) -> tuple[Array, Array, Floats, Floats | None] | None:
         if coded is not None:
             codes, norms = coded[0][matrix.ids], coded[1][matrix.ids] if len(coded[1]) else coded[1]
             return codes, norms, *coded[2:]
+    return None
+
+
+def _has_codes(matrix: Matrix) -> bool:
+    """Say whether `_coded` knows the matrix."""
+    if isinstance(matrix, Gathered):
+        return matrix.weights is None and _has_codes(matrix.source)
+    return isinstance(matrix, (ProductQuantised, Rotated))
+
+
+def _norm_codes(matrix: Matrix) -> tuple[Array, Floats] | None:
+    """Return the codes of the norms of rows that `_coded` knows, and the norms that they mean, where there are such."""
+    if isinstance(matrix, Rotated):
+        return _norm_codes(matrix.source)
+    if isinstance(matrix, Gathered):
+        found = _norm_codes(matrix.source)
+        return None if found is None else (found[0][matrix.ids], found[1])
+    if isinstance(matrix, Quantised) and matrix.norm_codes is not None and matrix.levels is not None:
+        return matrix.norm_codes, matrix.levels
     return None
 
 
@@ -252,6 +289,8 @@ class _Plan:
                 and (np.diff(buckets) > 0).all()
             ):
                 found["prune.packed"] = _varints.pack(np.diff(buckets, prepend=0))
+            else:
+                found["prune.pairs"] = _varints.pack(np.asarray(self.pruned, np.int64).reshape(-1))
         return found
 
     def make_codes(self, dry: bool) -> dict[str, _Codes]:
@@ -266,7 +305,7 @@ class _Plan:
                 raise ValueError("pq keeps codes, and these vectors are computed: say pqN")
             if source is not None and coded is not None:
                 codes = _Codes(self.embeddings.dim, _dsub(source), self.compact)
-                codes.keep(coded)
+                codes.keep(coded, _norm_codes(source))
             else:
                 codes = _Codes(self.embeddings.dim, -(-self.embeddings.dim // int(dtype[2:])), self.compact)
                 codes.turned = not self.supervised and 1 < self.embeddings.dim <= _quantise.WIDEST
@@ -316,6 +355,11 @@ class _Plan:
         return raw, e._parts.output
 
     @property
+    def packed_pairs(self) -> bool:
+        """Whether the pruned pairs are packed."""
+        return "prune.packed" in self.packed or "prune.pairs" in self.packed
+
+    @property
     def accumulated(self) -> bool:
         return not self.supervised
 
@@ -350,7 +394,7 @@ class _Plan:
             found.append(("output", "F32", self.output.shape))
         if self.counts is not None and not self.compact:
             found.append(("counts", "I64", (size,)))
-        if self.pruned is not None and "prune.packed" not in self.packed:
+        if self.pruned is not None and not self.packed_pairs:
             found.append(("prune", "I64", (len(self.pruned), 2)))
         return found + [(name, _NAMES[values.dtype], values.shape) for name, values in self.small()]
 
@@ -364,8 +408,12 @@ class _Plan:
         e, found = self.embeddings, []
         if isinstance(self.output, ProductQuantised):
             codes, centroids, _, norms = self.output.kernel()
-            found = [("output.codes", codes), ("output.centroids", centroids), ("output.norms", norms)]
-            found = found if len(norms) else found[:2]
+            found = [("output.codes", codes), ("output.centroids", centroids)]
+            coded_norms = _norm_codes(self.output) if self.compact else None
+            if coded_norms is not None:
+                found += [("output.norms", coded_norms[0]), ("output.levels", coded_norms[1])]
+            elif len(norms):
+                found.append(("output.norms", norms))
         for name, stored in self.codes.items():
             kind = np.float16 if stored.half else np.float32
             found.append((f"{name}.centroids", stored.centroids.astype(kind)))
@@ -414,7 +462,7 @@ class _Plan:
             settings["output_dsub"] = self.output.dsub
         for name, stored in self.codes.items():
             settings[f"{name}_dsub"] = stored.dsub
-        if "prune.packed" in self.packed and self.pruned is not None:
+        if self.packed_pairs and self.pruned is not None:
             settings["grams_kept"] = len(self.pruned)
         if e._parts.unit:
             settings["unit"] = True
@@ -532,7 +580,7 @@ class _Writer:
             self.put(name, values)
         if plan.counts is not None and not plan.compact:
             self.put("counts", plan.counts)
-        if plan.pruned is not None and "prune.packed" not in plan.packed:
+        if plan.pruned is not None and not plan.packed_pairs:
             self.put("prune", plan.pruned)
         for name, values in plan.small():
             self.put(name, values)
@@ -618,7 +666,7 @@ class _Writer:
         if not coded.compact:
             self.put(f"{name}.norms", norms)
             return
-        codes, levels = _quantise.norm_table(norms)
+        codes, levels = coded.norm_codes or _quantise.norm_table(norms)
         self.put(f"{name}.norms", codes)
         self.put(f"{name}.levels", levels)
 
@@ -661,5 +709,6 @@ def fate(e: Embeddings, dtype: str | None, options: Mapping[str, Any]) -> Fate:
     """Return what the file will keep, round and lose."""
     carried = [COUNTS, UNKNOWN, LABELS, SETTINGS, LENGTHS, ENCODER]
     carried += [RAW] if options.get("raw_rows") else []
+    dtype = _for_raw_rows(e, dtype, bool(options.get("raw_rows")))
     chosen, grams = choose_dtype(e, dtype), choose_grams(e, dtype, options.get("grams_dtype"))
     return common_fate(e, chosen, carried, grams_dtype=grams)
