@@ -1,10 +1,10 @@
 """The 7.2 GB `.bin` to every other format: private memory and time, beside the rate of the disk in the same run.
 
 Each conversion is a new process that writes, flushes, reads back and compares as `vecio convert` always does; the
-source is in the page cache. Private memory is sampled from outside every 50 ms: USS less the clean pages of the source.
+source is in the page cache. Private memory is sampled from outside every 50 ms: USS less the clean pages of the files.
 The rate is the bytes of the source that the format makes use of (word rows alone, or n-gram rows too) and of the file,
 over the time; the disk's is that of writing and flushing 2 GB of zeros and reading them back. Formats whose numbers are
-text are bound by digits, quantised ones by the quantiser: their rates are shown, not judged. The files are removed.
+text are bound by digits: their rates are shown, not judged. The files are removed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,7 @@ TARGETS = (
     ("parquet", "big.parquet", "", False, True),
     ("spacy", "big.spacy", "", False, True),
     ("model2vec", "big.model2vec", "", False, True),
-    ("sentence-transformers", "big.st", "", False, True),
     ("text", "big.vec", "", False, False),
-    ("glove", "big.glove", "", False, False),
-    ("tsv", "big.tsv", "", False, False),
-    ("safetensors", "big.pq.safetensors", "pq100", True, False),
 )
 MEMORY = 400  # MB
 
@@ -84,7 +80,7 @@ def measure(report: Report) -> None:
         note(f"converting {source.name} to {form}")
         with Session(context, "vecio") as session:
             report.saw([session])
-            with Sampler(session.pid, source) as watch:
+            with Sampler(session.pid, context.folder) as watch:
                 reply = session.call(
                     "convert", source=str(source), target=str(target), dtype=dtype or None, format=form
                 )

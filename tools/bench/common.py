@@ -308,12 +308,14 @@ def memory(pid: int, model: Path | None = None) -> dict[str, float]:
     """
     total = dict.fromkeys(("uss", "pss", "rss", "anonymous", "file_uss", "file_pss"), 0.0)
     inside, wanted = False, None if model is None else os.path.realpath(model)
+    within = None if wanted is None or not os.path.isdir(wanted) else os.path.join(wanted, "")
     with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             name, _, rest = line.partition(":")
             if not rest.endswith("kB\n") or " " in name:
                 if "-" in name.partition(" ")[0]:
                     inside = wanted is not None and line.rstrip("\n").endswith(wanted)
+                    inside = inside or (within is not None and within in line)
                 continue
             amount = int(rest.split()[0]) * 1024 / 1e6
             if name in ("Private_Clean", "Private_Dirty"):
