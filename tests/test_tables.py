@@ -287,9 +287,7 @@ def test_pyarrow_reads_what_is_written(dtype: str, tmp_path: Path) -> None:
 def test_polars_reads_what_is_written(tmp_path: Path) -> None:
     polars = pytest.importorskip("polars")
     for format, read in (("parquet", polars.read_parquet), ("arrow", polars.read_ipc)):
-        found = read(
-            put(tmp_path, written(format), ""), **({"memory_map": False} if format == "arrow" else {})
-        )
+        found = read(put(tmp_path, written(format), ""))
         assert found["word"].to_list() == texts() and hostile.same(found["vector"].to_numpy(), VECTORS)
 
 
