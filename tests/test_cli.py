@@ -756,6 +756,7 @@ def test_convert_takes_options_of_both_formats(run: Run, tmp_path: Path) -> None
     assert_error(run("convert", WORDS, target, "--strict"), 1, "would lose", "output matrix")
     assert os.listdir(tmp_path) == []
     (report,) = run("convert", WORDS, target, "--limit", "7", "--json").objects
+    assert any("behind the first 7" in text for text in report["lost"])
     assert report["words"] == 7 and run("info", target, "--json").objects[0]["words"] == 7
 
 

@@ -155,6 +155,9 @@ def convert(
         told = {**options, **(shrunk.options if shrunk else {})}
         fate = fate_of(model, chosen, chosen.dtype_for(dst, dtype), told)
         gone = [name for name in properties(opened) if name not in properties(model) + fate.lost]
+        limit = (source or {}).get("limit")
+        if limit is not None and len(opened) == limit:
+            gone.append(f"the words behind the first {limit:,}, which were not read")
         fate.lost += gone + left_out + (shrunk.lost if shrunk else [])
         _refuse_losses(src, dst, chosen, fate, strict)
         report = ConversionReport(
