@@ -432,3 +432,10 @@ def test_settings_that_change_are_not_kept(tmp_path: Path) -> None:
     assert "the settings" in report.lost
     report = vecio.convert(source, tmp_path / "n.bin", format="floret")
     assert "the settings" in report.kept
+
+
+def test_a_name_that_several_formats_share_means_that_of_the_source(tmp_path: Path) -> None:
+    source = Path(__file__).parent / "data" / "floret" / "floret-hc2.bin"
+    report = vecio.convert(source, tmp_path / "copy.bin")
+    assert report.format == "floret" and not report.lost
+    assert (tmp_path / "copy.bin").read_bytes() == source.read_bytes()

@@ -146,6 +146,7 @@ def convert(
     chosen = target_format(dst, format)
     scratch = os.path.dirname(os.path.realpath(os.fsdecode(dst)))
     with open_file(src, **{"scratch": scratch, **(source or {})}) as opened:
+        chosen = target_format(dst, format, opened)  # as `save`: `.bin` means what the source was
         model, left_out = prepare(opened, chosen, dst, drop=drop)
         whole, shrunk, judged = model, None, compress.judged(chosen, dtype, options)
         quality = options.get("quality")
